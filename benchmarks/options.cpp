@@ -1,0 +1,165 @@
+#include "benchmarks/options.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include "benchmarks/engines.h"
+#include "benchmarks/units.h"
+
+namespace spindle::bench {
+
+namespace {
+
+constexpr const char* description =
+    "What can direct I/O do on this machine? Without a job: a sweep of about two minutes on a file of its "
+    "own, and a\n"
+    "verdict. With a job (--rw, --bs, --iodepth, --engine, --compare or --nop): that job, as fio would run "
+    "it.";
+
+// As text, the way they stand on the command line; empty or negative: not given.
+struct Words {
+  std::string size, rw, block_size, runtime, ramp, format = "normal";
+  int direct = 1;
+  uint32_t depth = 1;
+  uint32_t rounds = 0;
+  bool compare = false;
+  bool accepted = false;  // for what fio needs to be told, and here is always so
+};
+
+void add_job_options(CLI::App& app, Options& options, Words& words) {
+  app.add_option("--filename", options.file.filename,
+                 "file or device; made if it is missing [a file of its own]");
+  app.add_option("--size", words.size, "size of the part that is used, like 512m or 4g [all of it, or 1g]");
+  app.add_option("--rw", words.rw, "read, write, randread or randwrite [read]");
+  app.add_option("--bs", words.block_size, "block size, like 4k or 1m [4k]");
+  app.add_option("--iodepth", words.depth, "operations in flight [1]");
+  app.add_option("--runtime", words.runtime, "measured time, like 10 or 500ms [5 s; with --compare 2 s]");
+  app.add_option("--ramp_time", words.ramp, "time that runs first and does not count [200ms]");
+  app.add_option("--direct", words.direct, "1: O_DIRECT, 0: through the page cache [1]")
+      ->check(CLI::Range(0, 1));
+  app.add_option("--number_ios", options.job.operations_max, "end after so many operations");
+  app.add_option("--randseed", options.job.random_seed, "seed of the random offsets [1]");
+  app.add_option("--name", options.name, "name of the job in the results [the pattern]");
+  app.add_flag("--nop", options.job.nop, "ring NOPs in place of I/O: the cost of the software alone");
+  app.add_flag("--time_based", words.accepted, "as fio: always so here");
+  app.add_flag("--norandommap", words.accepted, "as fio: always so here");
+}
+
+void add_program_options(CLI::App& app, Options& options, Words& words) {
+  app.add_option("--engine", options.engine, "spindle, plain, fio or fio-batched [spindle]");
+  app.add_flag("--compare", words.compare, "the job on all engines, in alternating runs");
+  app.add_option("--rounds", words.rounds, "runs per engine; the median is shown [1; with --compare 5]");
+  app.add_option("--output-format", words.format, "normal, json or json+ (fio's field names) [normal]");
+  app.add_option("--output", options.output, "write the result to this file [standard output]");
+  app.add_flag("--overwrite", options.file.overwrite,
+               "allow writing to a file or device that this program did not make");
+  app.add_flag("--smoke", options.smoke, "a run of milliseconds that only shows that it works");
+}
+
+Failure take_size(const std::string& text, const char* option, uint64_t max, uint64_t& value) {
+  if (text.empty()) return {};
+  const auto size = size_of_text(text);
+  if (size.failure) return {std::string(option) + ": " + size.failure.line};
+  if (size.value == 0 || size.value > max) {
+    return {std::string(option) + " " + text + ": must be 1 byte to " + text_of_bytes(max)};
+  }
+  value = size.value;
+  return {};
+}
+
+Failure take_time(const std::string& text, const char* option, double& value) {
+  if (text.empty()) return {};
+  const auto seconds = seconds_of_text(text);
+  if (seconds.failure) return {std::string(option) + ": " + seconds.failure.line};
+  value = seconds.value;
+  return {};
+}
+
+Failure take_pattern(const std::string& text, Pattern& pattern) {
+  if (text.empty()) {
+    pattern = Pattern::read;
+    return {};
+  }
+  for (const Pattern candidate : {Pattern::read, Pattern::write, Pattern::randread, Pattern::randwrite}) {
+    if (text == name_of(candidate)) {
+      pattern = candidate;
+      return {};
+    }
+  }
+  return {"--rw " + text + ": must be read, write, randread or randwrite"};
+}
+
+Failure take_words(const Words& words, Options& options) {
+  constexpr uint64_t file_size_max = uint64_t{1} << 62;
+  uint64_t block_size = options.job.block_size;
+  Failure failure = take_size(words.size, "--size", file_size_max, options.file.size_bytes);
+  if (!failure) failure = take_size(words.block_size, "--bs", 64u << 20, block_size);
+  options.job.block_size = static_cast<uint32_t>(block_size);
+  if (!failure) failure = take_pattern(words.rw, options.job.rw);
+  options.job.runtime_s = words.compare ? 2 : 5;
+  if (options.smoke) options.job.runtime_s = 0.05;
+  if (options.smoke) options.job.ramp_s = 0;
+  if (!failure) failure = take_time(words.runtime, "--runtime", options.job.runtime_s);
+  if (!failure) failure = take_time(words.ramp, "--ramp_time", options.job.ramp_s);
+  options.job.depth = words.depth;
+  options.job.direct = options.file.direct = words.direct == 1;
+  options.rounds_count = words.rounds != 0 ? words.rounds : (words.compare && !options.smoke ? 5 : 1);
+  if (words.format == "json") options.format = OutputFormat::json;
+  if (words.format == "json+") options.format = OutputFormat::json_plus;
+  if (!failure && options.format == OutputFormat::normal && words.format != "normal") {
+    failure = {"--output-format " + words.format + ": must be normal, json or json+"};
+  }
+  if (!failure && !make_engine(options.engine)) {
+    failure = {"--engine " + options.engine + ": must be one of " + std::string(engine_names)};
+  }
+  return failure;
+}
+
+Failure settle(const CLI::App& app, const Words& words, Options& options) {
+  Failure failure = take_words(words, options);
+  if (failure) return failure;
+  bool job_given = false;
+  for (const char* const option :
+       {"--rw", "--bs", "--iodepth", "--engine", "--compare", "--nop", "--number_ios"}) {
+    job_given = job_given || app.count(option) > 0;
+  }
+  options.command = words.compare ? Command::compare : job_given ? Command::run : Command::sweep;
+  if (options.command == Command::sweep) {
+    for (const char* const option : {"--runtime", "--ramp_time", "--direct", "--rounds", "--name"}) {
+      if (app.count(option) > 0) return {std::string(option) + " belongs to a job: give --rw too"};
+    }
+  }
+  if (words.compare && app.count("--engine") > 0) return {"--compare runs all engines: leave out --engine"};
+  options.file.writes = options.command == Command::sweep || is_write(options.job.rw);
+  options.file.progress = isatty(STDERR_FILENO) == 1;
+  options.job.progress = options.file.progress && options.command != Command::sweep;
+  if (options.name.empty()) options.name = options.job.nop ? "nop" : std::string(name_of(options.job.rw));
+  // The file may yet turn out to be smaller: checked again when it is known.
+  Job probe = options.job;
+  probe.size_bytes = options.file.size_bytes == 0 ? UINT64_MAX : options.file.size_bytes;
+  return check(probe);
+}
+
+}  // namespace
+
+Checked<Options> parse_options(int argument_count, const char* const* arguments) {
+  Options options;
+  Words words;
+  CLI::App app{description, "spindle-bench"};
+  add_job_options(app, options, words);
+  add_program_options(app, options, words);
+  try {
+    app.parse(argument_count, arguments);
+  } catch (const CLI::CallForHelp&) {
+    options.command = Command::help;
+    options.text = app.help();
+    return {std::move(options), {}};
+  } catch (const CLI::ParseError& error) {
+    return {{}, {std::string(error.what()) + "; see --help"}};
+  }
+  Failure failure = settle(app, words, options);
+  return {std::move(options), std::move(failure)};
+}
+
+}  // namespace spindle::bench

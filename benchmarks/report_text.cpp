@@ -1,0 +1,125 @@
+#include "benchmarks/report_text.h"
+
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "benchmarks/units.h"
+
+namespace spindle::bench {
+
+namespace {
+
+std::string cpu_model() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.starts_with("model name") && line.find(": ") != std::string::npos)
+      return line.substr(line.find(": ") + 2);
+  }
+  return {};
+}
+
+std::string row(std::string name, const std::string& text) {
+  name.resize(14, ' ');
+  return "  " + name + text + "\n";
+}
+
+std::string joined(const std::vector<std::string>& parts) {
+  std::string text;
+  for (const std::string& part : parts) text += (text.empty() ? "" : ", ") + part;
+  return text;
+}
+
+std::string headline(const Series& series) {
+  const Job& job = series.job;
+  std::string text =
+      job.nop ? "ring NOPs" : std::string(name_of(job.rw)) + ", " + text_of_bytes(job.block_size);
+  text += ", depth " + std::to_string(job.depth);
+  if (!job.nop) text += job.direct ? ", direct" : ", through the page cache";
+  text += ", " + text_of("%g s", job.runtime_s) + " after " + text_of("%g s", job.ramp_s) + " of ramp";
+  return series.name + ": " + text + ", engine " + series.engine + "\n";
+}
+
+std::string throughput_rows(const Series& series, const Sample& sample) {
+  std::string text = text_of_count(sample.iops()) + " IOPS";
+  if (!series.job.nop) {
+    text += ", " + text_of("%.1f MB/s", sample.bytes_per_second() / 1e6) +
+            text_of(" (%.1f MiB/s)", sample.bytes_per_second() / (1 << 20));
+  }
+  text += ", " + std::to_string(sample.operations_count) + " operations in " +
+          text_of_ns(static_cast<double>(sample.elapsed_ns));
+  std::string rows = row("throughput", text);
+  if (series.samples.size() > 1) {
+    const Spread iops = series.spread(iops_of);
+    rows += row("spread", text_of_count(iops.min) + " to " + text_of_count(iops.max) + " IOPS in " +
+                              std::to_string(series.samples.size()) + " runs; shown is the median run");
+  }
+  return rows;
+}
+
+std::string latency_rows(const Histogram& latency) {
+  const auto time = [](auto ns) { return text_of_ns(static_cast<double>(ns)); };
+  std::string ranks;
+  for (const double percent : {50.0, 90.0, 95.0, 99.0, 99.9, 99.99}) {
+    ranks += "p" + text_of("%g", percent) + " " + time(latency.percentile(percent)) + ", ";
+  }
+  return row("latency", "min " + time(latency.min()) + ", mean " + time(latency.mean()) + ", stddev " +
+                            time(latency.standard_deviation())) +
+         row("", ranks + "max " + time(latency.max()));
+}
+
+std::string cpu_rows(const Sample& sample) {
+  const auto per_operation = [&](uint64_t number) {
+    return static_cast<double>(number) / static_cast<double>(sample.operations_count);
+  };
+  std::string cpu = "user " + text_of_ns(sample.user_ns_per_operation()) + ", system " +
+                    text_of_ns(sample.system_ns_per_operation());
+  const uint64_t process_ns = sample.process_user_ns + sample.process_system_ns;
+  if (process_ns != 0) cpu += "; with the kernel's workers " + text_of_ns(per_operation(process_ns));
+  const std::string switches = std::to_string(sample.switches_voluntary_count) + " voluntary (" +
+                               text_of("%.3f", per_operation(sample.switches_voluntary_count)) +
+                               " per I/O), " + std::to_string(sample.switches_involuntary_count) +
+                               " involuntary";
+  return row("CPU per I/O", cpu) + row("switches", switches);
+}
+
+}  // namespace
+
+std::string describe_machine() {
+  utsname names{};
+  uname(&names);
+  std::string text = std::string(names.sysname) + " " + names.release + ", " +
+                     std::to_string(sysconf(_SC_NPROCESSORS_ONLN)) + " CPUs";
+  const std::string model = cpu_model();
+  return model.empty() ? text : text + ", " + model;
+}
+
+std::string describe_test_file(const TestFile& file) {
+  const Target& target = file.target;
+  std::string place = target.file_system;
+  if (!target.device.empty()) place += (place.empty() ? "" : " on ") + target.device;
+  std::string rows = row("file", file.label + ", " + text_of_bytes(file.size_bytes));
+  if (!place.empty()) rows += row("device", place);
+  if (!target.alignment_known) {
+    rows += row("alignment", "not told by this kernel");
+  } else if (target.direct_refused()) {
+    rows += row("alignment", "no direct I/O");
+  } else {
+    rows += row("alignment", "memory " + std::to_string(target.memory_alignment) + ", offset " +
+                                 std::to_string(target.offset_alignment));
+  }
+  if (!file.note.empty()) rows += row("note", file.note);
+  return rows;
+}
+
+std::string report_text(const Series& series, const TestFile* file) {
+  const Sample& sample = series.median_sample();
+  std::string text = headline(series) + row("machine", describe_machine());
+  if (file != nullptr) text += describe_test_file(*file);
+  text += row("in use", joined(sample.features));
+  return text + throughput_rows(series, sample) + latency_rows(sample.latency_ns) + cpu_rows(sample);
+}
+
+}  // namespace spindle::bench

@@ -1,0 +1,73 @@
+#include "io/backend.h"
+
+#include <cerrno>
+
+#include "runtime/loop.h"
+
+namespace spindle {
+
+/// The close of a descriptor whose File is gone. It has no task; the backend frees the record afterwards.
+class ClosingOperation final : public Operation {
+ public:
+  explicit ClosingOperation(Descriptor& descriptor) noexcept
+      : Operation(*descriptor.backend, Opcode::close, &descriptor) {}
+  void start() noexcept { submit_detached(ended); }
+
+ private:
+  static void ended(Operation& operation, int32_t) noexcept {
+    // The descriptor is gone whatever the result was (close(2), "dealing with error returns").
+    operation.descriptor()->backend->free_dropped(*operation.descriptor());
+  }
+};
+
+Descriptor::Descriptor(Backend& owner, std::string name)
+    : backend(&owner), path(std::move(name)), closing(new ClosingOperation(*this)) {}
+
+Descriptor::~Descriptor() = default;
+
+Backend& Backend::current() noexcept {
+  auto* backend = dynamic_cast<Backend*>(&Loop::current().reactor());
+  SPINDLE_ASSERT(backend != nullptr, "this loop's reactor does no I/O");
+  return *backend;
+}
+
+Backend::~Backend() {
+  SPINDLE_ASSERT(dropped_.empty(), "a backend was destroyed before the files dropped on it were closed");
+}
+
+void Backend::drop(std::unique_ptr<Descriptor> descriptor) noexcept {
+  Descriptor& dropped = *descriptor.release();
+  if (dropped.fd < 0) {
+    SPINDLE_ASSERT(dropped.live_count == 0, "a closed file was dropped with operations in flight");
+    delete &dropped;
+    return;
+  }
+  dropped.is_dropped = true;
+  ++dropped_count_;
+  dropped_.push_back(dropped);
+  if (dropped.live_count == 0) return close_dropped(dropped);
+  cancel_all(dropped);  // the last one to end closes
+}
+
+void Backend::note_drained(Descriptor& descriptor) noexcept {
+  descriptor.drained.set();
+  if (descriptor.is_dropped && !descriptor.is_closing) close_dropped(descriptor);
+}
+
+void Backend::close_dropped(Descriptor& descriptor) noexcept {
+  descriptor.is_closing = true;
+  unregister_descriptor(descriptor);
+  descriptor.closing->start();
+}
+
+void Backend::free_dropped(Descriptor& descriptor) noexcept {
+  descriptor.unlink();
+  --dropped_count_;
+  delete &descriptor;
+}
+
+void Backend::forget_dropped() noexcept {
+  while (!dropped_.empty()) free_dropped(dropped_.front());
+}
+
+}  // namespace spindle

@@ -1,0 +1,85 @@
+// Backend: the seam below File. Two implementations, io/uring (the kernel) and io/sim (the simulated world);
+// everything above is written once and can't tell them apart. It is also the loop's Reactor.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "io/descriptor.h"
+#include "io/ledger.h"
+#include "io/operation.h"
+#include "runtime/reactor.h"
+#include "runtime/result.h"
+
+namespace spindle {
+
+class Backend : public Reactor {
+ public:
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+  virtual ~Backend();
+
+  /// The backend of the current loop. A loop without one is a caught bug.
+  static Backend& current() noexcept;
+
+  /// Takes the operation until deliver(). Never fails: what can't go now waits, FIFO. Does not suspend.
+  void submit(Operation& operation) noexcept {
+    SPINDLE_ASSERT(operation.place == Operation::Place::outside, "an operation was submitted twice");
+    if (Descriptor* descriptor = operation.descriptor()) ++descriptor->live_count;
+    if constexpr (Ledger::enabled) ledger_.note_submit(operation);
+    submit_to_backend(operation);
+  }
+  /// Asks for an early end of a submitted operation. Its own completion decides.
+  virtual void cancel(Operation& operation) noexcept = 0;
+  /// Asks the same of every operation on the descriptor.
+  virtual void cancel_all(Descriptor& descriptor) noexcept = 0;
+  /// The operation's frame is going away in a dying loop: forget it.
+  virtual void abandon(Operation& operation) noexcept = 0;
+
+  /// Puts an open descriptor into the ring's file table, if there is one.
+  virtual void register_descriptor(Descriptor& descriptor) noexcept { static_cast<void>(descriptor); }
+  virtual void unregister_descriptor(Descriptor& descriptor) noexcept { static_cast<void>(descriptor); }
+  /// Registers memory that operations will use again and again. Failing is no harm: they go unregistered.
+  virtual Result<void> register_arena(std::span<std::byte> arena) noexcept = 0;
+  virtual void unregister_arena(std::span<std::byte> arena) noexcept = 0;
+
+  /// A File was dropped: cancels what is in flight on it, then closes it. Joined by Loop::run_until_idle().
+  void drop(std::unique_ptr<Descriptor> descriptor) noexcept;
+  bool has_detached_work() const noexcept override { return dropped_count_ > 0; }
+  uint64_t dropped_count() const noexcept { return dropped_count_; }
+
+  // For operations.
+  /// The operation has its final result and belongs to the task again.
+  void note_final(Operation& operation) noexcept {
+    if constexpr (Ledger::enabled) ledger_.note_final(operation);
+    Descriptor* descriptor = operation.descriptor();
+    if (descriptor != nullptr && --descriptor->live_count == 0) [[unlikely]] note_drained(*descriptor);
+  }
+  /// Another round of an operation that is submitted already: a short count, or an errno to be tried again.
+  void resubmit(Operation& operation) noexcept { submit_to_backend(operation); }
+
+  void attach(Loop* loop) noexcept override { loop_ = loop; }
+  Loop* loop() const noexcept { return loop_; }
+
+ protected:
+  Backend() noexcept = default;
+  virtual void submit_to_backend(Operation& operation) noexcept = 0;
+  /// For a host that was killed: dropped files are forgotten, not closed.
+  void forget_dropped() noexcept;
+
+  Ledger ledger_;  // empty, and untouched, where it is not enabled
+
+ private:
+  friend class ClosingOperation;
+  void note_drained(Descriptor& descriptor) noexcept;
+  void close_dropped(Descriptor& descriptor) noexcept;
+  void free_dropped(Descriptor& descriptor) noexcept;
+
+  Loop* loop_ = nullptr;
+  uint64_t dropped_count_ = 0;
+  IntrusiveList<Descriptor> dropped_;
+};
+
+}  // namespace spindle

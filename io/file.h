@@ -1,0 +1,183 @@
+// File: an open file or block device for direct I/O, as coroutines see it. The same code runs on the ring and in
+// the simulated world.
+//
+//     File file = co_await ok(File::open("data.db", {.access = Access::read_write}));
+//     co_await ok(file.write_all_at(0, block));           // block: memory from an AlignedBufferPool
+//     co_await ok(file.sync());
+//     const Result<void> closed = co_await file.close();  // or just drop it
+//
+// Reads and writes are leaves: they live in the awaiting frame and need no Task. Memory must stay as it is until
+// the await returns (the ledger checks that in debug builds). Alignment, for direct I/O: memory to
+// memory_alignment(), offset and size to offset_alignment(), else the error `misaligned`.
+//
+// Dropping a File is always safe: what is in flight on it is cancelled, then the descriptor is closed, and the
+// loop waits for that before it ends.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <type_traits>
+
+#include "io/backend.h"
+#include "io/descriptor.h"
+#include "io/operation.h"
+#include "runtime/task.h"
+
+namespace spindle {
+
+enum class Access : uint8_t { read_only, read_write };
+enum class Direct : uint8_t {
+  require,  ///< O_DIRECT, or the error `no_direct_io`
+  prefer,   ///< O_DIRECT where the file system offers it: see File::is_direct()
+  never,    ///< through the page cache; no alignment needed
+};
+
+struct OpenOptions {
+  Access access = Access::read_only;
+  Direct direct = Direct::require;
+  bool create = false;     ///< make it if it does not exist
+  bool exclusive = false;  ///< with create: fail (EEXIST) if it does exist
+  bool truncate = false;   ///< empty it; with Access::read_write
+  uint32_t mode = 0644;    ///< permissions of a file that is made
+};
+static_assert(std::is_trivially_destructible_v<OpenOptions>);
+
+struct WriteOptions {
+  bool durable = false;  ///< RWF_DSYNC: data, and the metadata needed to read it, are on the device when it completes
+};
+static_assert(std::is_trivially_destructible_v<WriteOptions>);
+
+/// A read or write that may be short. Result<uint64_t>: bytes transferred; a read of 0 is the end of the file.
+class [[nodiscard]] TransferOnce final : public LeafAwait<TransferOnce, Operation> {
+ public:
+  TransferOnce(Descriptor& file, Opcode opcode, void* memory, uint64_t size, uint64_t offset) noexcept
+      : LeafAwait(*file.backend, opcode, &file) {
+    set_transfer(memory, size, offset, Mode::once);
+  }
+  ~TransferOnce() { abandon_if_dying(); }
+  Result<uint64_t> take() const noexcept {
+    if (failure() != nullptr) return Unexpected(*failure());
+    return transferred();
+  }
+};
+
+/// A read or write of everything asked for. Result<void>; Error::transferred tells how far a failed one came.
+class [[nodiscard]] TransferExact final : public LeafAwait<TransferExact, Operation> {
+ public:
+  TransferExact(Descriptor& file, Opcode opcode, void* memory, uint64_t size, uint64_t offset,
+                bool durable) noexcept
+      : LeafAwait(*file.backend, opcode, &file) {
+    set_transfer(memory, size, offset, Mode::exact);
+    is_durable_ = durable;
+  }
+  TransferExact(Descriptor& file, Opcode opcode, std::span<iovec> vector, uint64_t offset, bool durable) noexcept
+      : LeafAwait(*file.backend, opcode, &file) {
+    set_vector(vector, offset, Mode::exact);
+    is_durable_ = durable;
+  }
+  ~TransferExact() { abandon_if_dying(); }
+  Result<void> take() const noexcept {
+    if (failure() != nullptr) return Unexpected(*failure());
+    return {};
+  }
+};
+
+/// Sync, allocate, nop, stat, close: Result<void>.
+class [[nodiscard]] PlainOperation final : public LeafAwait<PlainOperation, Operation> {
+ public:
+  PlainOperation(Backend& backend, Opcode opcode, Descriptor* file) noexcept
+      : LeafAwait(backend, opcode, file) {}
+  PlainOperation(Descriptor& file, Opcode opcode, uint64_t offset, uint64_t size) noexcept
+      : LeafAwait(*file.backend, opcode, &file) {
+    offset_ = offset;
+    size_ = size;
+  }
+  PlainOperation(Descriptor& file, struct statx& status) noexcept
+      : LeafAwait(*file.backend, Opcode::stat, &file) {
+    status_ = &status;
+  }
+  ~PlainOperation() { abandon_if_dying(); }
+  Result<void> take() const noexcept {
+    if (failure() != nullptr) return Unexpected(*failure());
+    return {};
+  }
+};
+
+class File {
+ public:
+  /// Opens `path`. Errors: the errno of open(2) or statx(2); `no_direct_io` under Direct::require. Suspends.
+  static Task<Result<File>> open(std::string path, OpenOptions options);
+
+  File(File&& other) noexcept = default;
+  File& operator=(File&& other) noexcept;
+  /// Hands an open descriptor to the loop, which cancels what is in flight, and closes it.
+  ~File();
+
+  bool is_open() const noexcept { return descriptor_ != nullptr && descriptor_->fd >= 0; }
+  bool is_direct() const noexcept { return record().is_direct; }
+  uint32_t memory_alignment() const noexcept { return record().memory_alignment; }
+  uint32_t offset_alignment() const noexcept { return record().offset_alignment; }
+  /// Bytes when it was opened; for a block device, its capacity.
+  uint64_t size_at_open() const noexcept { return record().size_at_open; }
+  const std::string& path() const noexcept { return record().path; }
+  /// A sync or durable write failed: changes are refused from then on with `poisoned`.
+  bool is_poisoned() const noexcept { return record().is_poisoned; }
+
+  /// Result<uint64_t>: may be short; 0 at the end of the file.
+  TransferOnce read_at(uint64_t offset, std::span<std::byte> memory) noexcept {
+    return TransferOnce(record(), Opcode::read, memory.data(), memory.size(), offset);
+  }
+  /// Result<uint64_t>: may be short.
+  TransferOnce write_at(uint64_t offset, std::span<const std::byte> memory) noexcept {
+    return TransferOnce(record(), Opcode::write, const_cast<std::byte*>(memory.data()), memory.size(), offset);
+  }
+  /// Result<void>: all of `memory`, or an error; `end_of_file` when the file is too short.
+  TransferExact read_exact_at(uint64_t offset, std::span<std::byte> memory) noexcept {
+    return TransferExact(record(), Opcode::read, memory.data(), memory.size(), offset, false);
+  }
+  /// Result<void>: all of `memory`, or an error; what is short is continued.
+  TransferExact write_all_at(uint64_t offset, std::span<const std::byte> memory,
+                             WriteOptions options = {}) noexcept {
+    return TransferExact(record(), Opcode::write, const_cast<std::byte*>(memory.data()), memory.size(), offset,
+                         options.durable);
+  }
+  /// Vectored forms. The array is borrowed until the await returns, and used up (short counts move its entries).
+  TransferExact read_exact_at(uint64_t offset, std::span<iovec> vector) noexcept {
+    return TransferExact(record(), Opcode::readv, vector, offset, false);
+  }
+  TransferExact write_all_at(uint64_t offset, std::span<iovec> vector, WriteOptions options = {}) noexcept {
+    return TransferExact(record(), Opcode::writev, vector, offset, options.durable);
+  }
+  /// Result<void>: fsync(2). Covers what was acknowledged before it began. A failure is final for this file.
+  PlainOperation sync() noexcept { return PlainOperation(record(), Opcode::sync, 0, 0); }
+  /// Result<void>: fdatasync(2).
+  PlainOperation sync_data() noexcept { return PlainOperation(record(), Opcode::sync_data, 0, 0); }
+  /// Result<void>: disk space for [offset, offset + size), fallocate(2); the file grows if need be.
+  PlainOperation allocate(uint64_t offset, uint64_t size) noexcept {
+    return PlainOperation(record(), Opcode::allocate, offset, size);
+  }
+  /// Cancels what is in flight on the file, waits for its end, and closes it. Not cancellable. The file counts as
+  /// closed whatever the result says (close(2)).
+  Task<Result<void>> close();
+
+ private:
+  explicit File(std::unique_ptr<Descriptor> descriptor) noexcept : descriptor_(std::move(descriptor)) {}
+  Descriptor& record() const noexcept {
+    SPINDLE_ASSERT(descriptor_ != nullptr, "a File that was moved away");
+    return *descriptor_;
+  }
+  static Task<Result<void>> open_descriptor(Descriptor& descriptor, OpenOptions options, bool direct);
+  Task<Result<void>> learn_alignment(Direct direct);
+
+  std::unique_ptr<Descriptor> descriptor_;
+};
+
+/// A request that does nothing but go through the backend: Result<void>. For measuring the runtime.
+inline PlainOperation nop(Backend& backend) noexcept { return PlainOperation(backend, Opcode::nop, nullptr); }
+
+}  // namespace spindle

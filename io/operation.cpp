@@ -1,0 +1,179 @@
+#include "io/operation.h"
+
+#include <cerrno>
+
+#include "io/backend.h"
+
+namespace spindle {
+
+const char* name_of(Opcode opcode) noexcept {
+  switch (opcode) {
+    case Opcode::nop: return "nop";
+    case Opcode::read: return "read";
+    case Opcode::write: return "write";
+    case Opcode::readv: return "vectored read";
+    case Opcode::writev: return "vectored write";
+    case Opcode::sync: return "sync";
+    case Opcode::sync_data: return "sync of data";
+    case Opcode::allocate: return "allocate";
+    case Opcode::open: return "open";
+    case Opcode::stat: return "stat";
+    case Opcode::close: return "close";
+  }
+  return "unknown operation";
+}
+
+void Operation::explain(std::string& text) const {
+  text += name_of(opcode_);
+  if (size_ > 0) text += " of " + std::to_string(size_) + " bytes";
+  if (is_transfer() || opcode_ == Opcode::allocate) text += " at " + std::to_string(offset_);
+  if (descriptor_ != nullptr) text += " on " + descriptor_->path;
+  if (path_ != nullptr) text += std::string(" ") + path_;
+  if (place == Place::queued) text += " (queued)";
+  if (is_cancel_requested_) text += " (cancel requested)";
+}
+
+void Operation::set_transfer(void* memory, uint64_t size, uint64_t offset, Mode mode) noexcept {
+  memory_ = memory;
+  size_ = size;
+  offset_ = offset;
+  mode_ = mode;
+  chunk_size_ = static_cast<uint32_t>(size < transfer_size_max ? size : transfer_size_max);
+}
+
+void Operation::set_vector(std::span<iovec> vector, uint64_t offset, Mode mode) noexcept {
+  uint64_t size = 0;
+  for (const iovec& part : vector) size += part.iov_len;
+  vector_ = vector;
+  size_ = size;
+  offset_ = offset;
+  mode_ = mode;
+}
+
+// Refuses what the kernel would answer with a bare EINVAL, or worse, half do.
+bool Operation::begin(Loop&) noexcept {
+  if (descriptor_ != nullptr) {
+    if (descriptor_->fd < 0 || (descriptor_->is_closing && opcode_ != Opcode::close)) {
+      fail_with(Error{ErrorCode::closed, 0, describe(), 0});
+      return true;
+    }
+    const bool changes_data = opcode_ == Opcode::write || opcode_ == Opcode::writev || opcode_ == Opcode::sync ||
+                              opcode_ == Opcode::sync_data || opcode_ == Opcode::allocate;
+    if (descriptor_->is_poisoned && changes_data) {
+      fail_with(Error{ErrorCode::poisoned, 0, describe(), 0});
+      return true;
+    }
+    if (is_transfer() && !is_aligned()) {
+      fail_with(Error{ErrorCode::misaligned, 0, describe(), 0});
+      return true;
+    }
+  }
+  if (is_transfer() && size_ == 0) return true;
+  backend_->submit(*this);
+  return false;
+}
+
+bool Operation::is_aligned() const noexcept {
+  const uint64_t memory_mask = descriptor_->memory_alignment - 1;
+  const uint64_t offset_mask = descriptor_->offset_alignment - 1;
+  if (!is_vectored()) {
+    return ((reinterpret_cast<uintptr_t>(memory_) & memory_mask) | ((size_ | offset_) & offset_mask)) == 0;
+  }
+  uint64_t bits = offset_ & offset_mask;
+  for (const iovec& part : vector_) {
+    bits |= reinterpret_cast<uintptr_t>(part.iov_base) & memory_mask;
+    bits |= part.iov_len & offset_mask;
+  }
+  return bits == 0;
+}
+
+void Operation::deliver(int32_t result) noexcept {
+  place = Place::outside;
+  if (result > 0 && is_transfer()) [[likely]] {
+    transferred_ += static_cast<uint32_t>(result);
+    const bool goes_on = mode_ == Mode::exact && transferred_ < size_;
+    if (goes_on && advance(static_cast<uint32_t>(result))) return resubmit();
+    return finish();
+  }
+  if (result < 0 && retry_after(result)) return resubmit();
+  result_ = result;
+  if (result < 0) {
+    fail_from(-result);
+  } else if (mode_ == Mode::exact && is_transfer()) {
+    fail_with(Error{reads_into_memory() ? ErrorCode::end_of_file : ErrorCode::short_transfer, 0, describe(), 0});
+  }
+  finish();
+}
+
+void Operation::fail_from(int32_t number) noexcept {
+  const bool interrupted = number == ECANCELED || number == EINTR;
+  if (interrupted && is_cancel_requested_) return fail_with(Error{ErrorCode::cancelled, 0, describe(), 0});
+  fail_with(Error{ErrorCode::system, number, describe(), 0});
+  // After a failed sync, or a write that promised durability, nothing is known about what else was cached
+  // (Linux marks the pages clean): the file stays failed.
+  const bool promised = opcode_ == Opcode::sync || opcode_ == Opcode::sync_data || is_durable_;
+  if (promised && descriptor_ != nullptr) descriptor_->is_poisoned = true;
+}
+
+// EAGAIN and EINTR say nothing about the data, and ECANCELED that nobody asked for neither: a bounded number of tries.
+bool Operation::retry_after(int32_t result) noexcept {
+  const bool transient = result == -EAGAIN || result == -EINTR || result == -ECANCELED;
+  if (!transient || is_cancel_requested_ || opcode_ == Opcode::close || retry_count_ == operation_retries_max) return false;
+  ++retry_count_;
+  return true;
+}
+
+// Moves on past `count` bytes. False when the rest can't be asked for: a cancel has come, or the count is ragged,
+// which direct I/O only gives at the end of the file.
+bool Operation::advance(uint32_t count) noexcept {
+  offset_ += count;
+  if (is_cancel_requested_) {
+    fail_with(Error{ErrorCode::cancelled, 0, describe(), 0});
+    return false;
+  }
+  if (descriptor_ != nullptr && (count & (descriptor_->offset_alignment - 1)) != 0) {
+    fail_with(Error{reads_into_memory() ? ErrorCode::end_of_file : ErrorCode::short_transfer, 0, describe(), 0});
+    return false;
+  }
+  retry_count_ = 0;
+  if (!is_vectored()) {
+    memory_ = static_cast<std::byte*>(memory_) + count;
+    const uint64_t left = size_ - transferred_;
+    chunk_size_ = static_cast<uint32_t>(left < transfer_size_max ? left : transfer_size_max);
+    return true;
+  }
+  uint64_t past = count;
+  while (past >= vector_.front().iov_len) {
+    past -= vector_.front().iov_len;
+    vector_ = vector_.subspan(1);
+  }
+  vector_.front().iov_base = static_cast<std::byte*>(vector_.front().iov_base) + past;
+  vector_.front().iov_len -= past;
+  return true;
+}
+
+void Operation::resubmit() noexcept { backend_->resubmit(*this); }
+
+void Operation::finish() noexcept {
+  if (detached_ != nullptr) {
+    backend_->note_final(*this);
+    return detached_(*this, result_);
+  }
+  backend_->note_final(*this);
+  complete();
+}
+
+void Operation::on_cancel() noexcept {
+  if (is_cancel_requested_ || !is_cancellable()) return;
+  is_cancel_requested_ = true;
+  backend_->cancel(*this);
+}
+
+void Operation::on_abandon() noexcept { backend_->abandon(*this); }
+
+void Operation::submit_detached(Detached detached) noexcept {
+  detached_ = detached;
+  backend_->submit(*this);
+}
+
+}  // namespace spindle

@@ -1,0 +1,135 @@
+// An operation: one request to a backend, as plain data, and the leaf that a task awaits. It lives in the awaiting
+// frame. The same struct goes to the kernel's ring and to the simulated world.
+//
+// Life: idle → (begin: checks) → submitted to the backend: queued there, or in flight → deliver(result) → maybe
+// again (short count, EAGAIN, EINTR) → complete: the awaiting task is ready.
+//
+// Invariants
+// 1. From submit to deliver the backend owns the operation and what it points to; nobody else touches either.
+// 2. The operation's own completion decides its outcome. A cancel is a request: what was transferred before it took
+//    effect is reported.
+// 3. A detached operation (the closing of a dropped file) has no task; its `detached` function ends it.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <span>
+
+#include "runtime/leaf.h"
+
+struct statx;
+
+namespace spindle {
+
+class Backend;
+struct Descriptor;
+
+enum class Opcode : uint8_t { nop, read, write, readv, writev, sync, sync_data, allocate, open, stat, close };
+inline constexpr uint32_t opcode_count = 11;
+const char* name_of(Opcode opcode) noexcept;
+
+class Operation : public Leaf, public ListHook<Operation> {
+ public:
+  /// once: a short count is a result. exact: go on until everything is transferred.
+  enum class Mode : uint8_t { once, exact };
+  /// Where the backend has it.
+  enum class Place : uint8_t { outside, queued, in_flight };
+
+  Operation(Backend& backend, Opcode opcode, Descriptor* descriptor) noexcept
+      : backend_(&backend), descriptor_(descriptor), opcode_(opcode) {}
+  // No destructor of its own: every final class calls abandon_if_dying().
+
+  // What the backend reads.
+  Opcode opcode() const noexcept { return opcode_; }
+  Descriptor* descriptor() const noexcept { return descriptor_; }
+  bool is_transfer() const noexcept { return opcode_ >= Opcode::read && opcode_ <= Opcode::writev; }
+  bool reads_into_memory() const noexcept { return opcode_ == Opcode::read || opcode_ == Opcode::readv; }
+  bool is_vectored() const noexcept { return opcode_ == Opcode::readv || opcode_ == Opcode::writev; }
+  /// The part of the transfer that is to be done next.
+  void* memory() const noexcept { return memory_; }
+  uint32_t chunk_size() const noexcept { return chunk_size_; }
+  uint64_t offset() const noexcept { return offset_; }
+  std::span<iovec> vector() const noexcept { return vector_; }
+  bool is_durable() const noexcept { return is_durable_; }  ///< write with RWF_DSYNC
+  const char* path() const noexcept { return path_; }       ///< open
+  int32_t open_flags() const noexcept { return open_flags_; }
+  uint32_t open_mode() const noexcept { return open_mode_; }
+  struct statx* status() const noexcept { return status_; }  ///< stat: written by the backend
+  uint64_t size() const noexcept { return size_; }           ///< transfer or allocate: bytes in all
+  uint64_t transferred() const noexcept { return transferred_; }
+  bool is_cancel_requested() const noexcept { return is_cancel_requested_; }
+  /// For backends that cancel all operations of a descriptor: the outcome of each is its own completion's.
+  void request_cancel_from_backend() noexcept { on_cancel(); }
+  bool is_detached() const noexcept { return detached_ != nullptr; }
+
+  // What the backend keeps here.
+  Place place = Place::outside;
+  uint32_t slot = 0;
+
+  /// The backend's answer: a count or descriptor ≥ 0, or a negative errno.
+  void deliver(int32_t result) noexcept;
+
+  // For awaiting.
+  bool begin(Loop&) noexcept;
+  bool is_cancellable() const noexcept { return opcode_ != Opcode::close; }
+  void refuse(Error error) noexcept { fail_with(error); }
+  const Error* failure() const noexcept { return failed_ ? &error_ : nullptr; }
+  const char* describe() const noexcept override { return name_of(opcode_); }
+  void explain(std::string& text) const override;
+
+ protected:
+  using Detached = void (*)(Operation& operation, int32_t result) noexcept;
+
+  ~Operation() = default;
+  void on_cancel() noexcept override;
+  void on_abandon() noexcept override;
+  void set_transfer(void* memory, uint64_t size, uint64_t offset, Mode mode) noexcept;
+  void set_vector(std::span<iovec> vector, uint64_t offset, Mode mode) noexcept;
+  void fail_with(Error error) noexcept {
+    failed_ = true;
+    error_ = error;
+    error_.transferred = transferred_;
+  }
+  /// Submits without a task; `detached` gets the result.
+  void submit_detached(Detached detached) noexcept;
+
+  Backend* backend_;
+  Descriptor* descriptor_;
+  Opcode opcode_;
+  Mode mode_ = Mode::once;
+  bool is_durable_ = false;
+  bool is_cancel_requested_ = false;
+  bool failed_ = false;
+  uint8_t retry_count_ = 0;
+  uint32_t chunk_size_ = 0;
+  void* memory_ = nullptr;
+  uint64_t offset_ = 0;
+  uint64_t size_ = 0;
+  uint64_t transferred_ = 0;
+  int32_t result_ = 0;
+  int32_t open_flags_ = 0;
+  uint32_t open_mode_ = 0;
+  const char* path_ = nullptr;
+  struct statx* status_ = nullptr;
+  std::span<iovec> vector_;
+  Detached detached_ = nullptr;
+  Error error_;
+
+ private:
+  bool is_aligned() const noexcept;
+  bool retry_after(int32_t result) noexcept;
+  void fail_from(int32_t number) noexcept;
+  bool advance(uint32_t count) noexcept;
+  void finish() noexcept;
+  void resubmit() noexcept;
+};
+
+/// How often an operation is tried again after EAGAIN, EINTR or an ECANCELED that nobody asked for, before the
+/// errno is the answer.
+inline constexpr uint8_t operation_retries_max = 64;
+/// Most bytes that are asked of a backend at once; longer transfers are split. Below Linux's own limit
+/// (MAX_RW_COUNT, 2 GiB minus a page) and a multiple of every block size.
+inline constexpr uint64_t transfer_size_max = uint64_t{1} << 30;
+
+}  // namespace spindle

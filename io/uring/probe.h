@@ -1,0 +1,21 @@
+// Trying the ring out: a feature counts as there when an operation through it completes correctly, not when set-up
+// returned 0.
+#pragma once
+
+#include <string>
+
+#include "io/uring/capabilities.h"
+#include "io/uring/ring.h"
+#include "runtime/result.h"
+
+namespace spindle {
+
+/// Sends a few no-ops through and checks that each comes back with its own user data. Errors: EPROTO when the
+/// library and the kernel disagree about the ring's layout; the errno of io_uring_enter(2).
+Result<void> try_ring(Ring& ring);
+/// The ring's flags and features, with the reasons for what is missing.
+void describe_ring(const Ring& ring, const RingOptions& options, Capabilities& capabilities);
+/// Why a registration failed, with the figure that it needs.
+std::string explain_registration_failure(int number);
+
+}  // namespace spindle

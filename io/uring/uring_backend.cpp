@@ -1,0 +1,391 @@
+#include "io/uring/uring_backend.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "io/uring/probe.h"
+#include "runtime/loop.h"
+
+namespace spindle {
+
+namespace {
+
+constexpr uint32_t slot_none = UINT32_MAX;
+constexpr uint64_t arena_chunk_size = uint64_t{1} << 30;  // the kernel's limit per registered buffer
+constexpr size_t vector_parts_max = 1024;                 // UIO_MAXIOV
+
+// User data: the kind in the two top bits, a generation, and the slot.
+enum class Kind : uint64_t { operation = 0, cancel = 1, wake = 2 };
+constexpr uint32_t generation_mask = (1u << 30) - 1;
+
+uint64_t user_data_of(Kind kind, uint32_t generation, uint32_t slot) noexcept {
+  return static_cast<uint64_t>(kind) << 62 | static_cast<uint64_t>(generation) << 32 | slot;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<UringBackend>> UringBackend::create(UringOptions options) {
+  std::unique_ptr<UringBackend> backend(new UringBackend(options));
+  const Result<void> opened = backend->open();
+  if (!opened.has_value()) return Unexpected(opened.error());
+  return backend;
+}
+
+Result<void> UringBackend::open() {
+  const Result<void> opened = ring_.open(options_.ring);
+  if (!opened.has_value()) return opened;
+  slots_.resize(ring_.entries());
+  for (uint32_t index = 0; index < slots_.size(); ++index) slots_[index].next_free = index + 1;
+  slots_.back().next_free = slot_none;
+  wake_descriptor_ = ::eventfd(0, EFD_CLOEXEC);
+  if (wake_descriptor_ < 0) return fail_errno(errno, "eventfd");
+  const Result<void> tried = try_ring(ring_);
+  if (!tried.has_value()) return tried;
+  try_registrations();
+  describe_ring(ring_, options_.ring, capabilities_);
+  return {};
+}
+
+UringBackend::~UringBackend() {
+  if (!ring_.is_open()) return;
+  forget_dropped();
+  SPINDLE_ASSERT(in_flight_count_ == 0 && waiting_.empty(), "a ring was destroyed with operations in flight");
+  // The armed wake read points into this object: it must end before the memory does.
+  if (wake_is_armed_) {
+    const uint64_t one = 1;
+    const ssize_t written = ::write(wake_descriptor_, &one, sizeof(one));
+    SPINDLE_ASSERT(written == sizeof(one), "an eventfd refused a write");
+    while (wake_is_armed_) enter({.count = 1, .timeout = Duration::max(), .batch_timeout = {}, .is_idle = true});
+  }
+  ::close(wake_descriptor_);
+}
+
+void UringBackend::try_registrations() {
+  Capability files{"registered files", false, "forced off", ""};
+  if (options_.registered_files) {
+    const int result = io_uring_register_files_sparse(&ring_.raw(), options_.files_max);
+    files.in_use = result == 0;
+    files.reason = result == 0 ? "" : explain_registration_failure(-result);
+    if (files.in_use) file_places_.assign(options_.files_max, false);
+  }
+  capabilities_.add(std::move(files));
+  Capability buffers{"registered buffers", false, "forced off", ""};
+  if (options_.registered_buffers) {
+    const int result = io_uring_register_buffers_sparse(&ring_.raw(), options_.arenas_max);
+    buffers.in_use = result == 0;
+    buffers.reason = result == 0 ? "" : explain_registration_failure(-result);
+    if (buffers.in_use) arenas_.resize(options_.arenas_max);
+  }
+  capabilities_.add(std::move(buffers));
+}
+
+Time UringBackend::now() noexcept {
+  timespec read{};
+  ::clock_gettime(CLOCK_MONOTONIC, &read);
+  return Time(std::chrono::seconds(read.tv_sec) + std::chrono::nanoseconds(read.tv_nsec));
+}
+
+// Submitting.
+
+void UringBackend::submit_to_backend(Operation& operation) noexcept {
+  if (waiting_.empty() && free_slot_ != slot_none) [[likely]] {
+    if (io_uring_sqe* entry = ring_.stage()) [[likely]] return start(operation, *entry);
+  }
+  ++counters_.queued;
+  operation.place = Operation::Place::queued;
+  waiting_.push_back(operation);
+}
+
+void UringBackend::start(Operation& operation, io_uring_sqe& entry) noexcept {
+  const uint32_t index = free_slot_;
+  Slot& slot = slots_[index];
+  free_slot_ = slot.next_free;
+  slot.operation = &operation;
+  operation.slot = index;
+  operation.place = Operation::Place::in_flight;
+  ++in_flight_count_;
+  if (operation.opcode() != Opcode::nop) ++file_operations_count_;
+  fill(entry, operation);
+  entry.user_data = user_data_of(Kind::operation, slot.generation, index);
+}
+
+void UringBackend::fill(io_uring_sqe& entry, Operation& operation) noexcept {
+  const Descriptor* file = operation.descriptor();
+  const int fd = file == nullptr ? -1 : file->fd;
+  switch (operation.opcode()) {
+    case Opcode::nop: io_uring_prep_nop(&entry); break;
+    case Opcode::read:
+    case Opcode::write:
+    case Opcode::readv:
+    case Opcode::writev: fill_transfer(entry, operation); break;
+    case Opcode::sync: io_uring_prep_fsync(&entry, fd, 0); break;
+    case Opcode::sync_data: io_uring_prep_fsync(&entry, fd, IORING_FSYNC_DATASYNC); break;
+    case Opcode::allocate:
+      io_uring_prep_rw(IORING_OP_FALLOCATE, &entry, fd, reinterpret_cast<void*>(operation.size()), 0,
+                       operation.offset());
+      break;
+    case Opcode::open:
+      io_uring_prep_openat(&entry, AT_FDCWD, operation.path(), operation.open_flags(), operation.open_mode());
+      break;
+    case Opcode::stat:
+      io_uring_prep_statx(&entry, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_DIOALIGN, operation.status());
+      break;
+    case Opcode::close: io_uring_prep_close(&entry, fd); break;
+  }
+}
+
+void UringBackend::fill_transfer(io_uring_sqe& entry, Operation& operation) noexcept {
+  const Descriptor& file = *operation.descriptor();
+  const bool is_read = operation.reads_into_memory();
+  if (operation.is_vectored()) {
+    const size_t parts = operation.vector().size() < vector_parts_max ? operation.vector().size() : vector_parts_max;
+    entry.opcode = is_read ? IORING_OP_READV : IORING_OP_WRITEV;
+    entry.addr = reinterpret_cast<uint64_t>(operation.vector().data());
+    entry.len = static_cast<uint32_t>(parts);
+  } else {
+    const int32_t arena = arena_index(operation);
+    entry.opcode = is_read ? IORING_OP_READ : IORING_OP_WRITE;
+    if (arena >= 0) {
+      entry.opcode = is_read ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED;
+      entry.buf_index = static_cast<uint16_t>(arena);
+    }
+    entry.addr = reinterpret_cast<uint64_t>(operation.memory());
+    entry.len = operation.chunk_size();
+  }
+  entry.off = operation.offset();
+  if (operation.is_durable()) entry.rw_flags = RWF_DSYNC;
+  if (file.fixed_index >= 0) {
+    entry.fd = file.fixed_index;
+    entry.flags = IOSQE_FIXED_FILE;
+  } else {
+    entry.fd = file.fd;
+  }
+}
+
+int32_t UringBackend::arena_index(const Operation& operation) const noexcept {
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(operation.memory());
+  const uintptr_t end = begin + operation.chunk_size();
+  for (size_t index = 0; index < arenas_.size(); ++index) {
+    if (arenas_[index].end == 0) continue;
+    if (begin >= arenas_[index].begin && end <= arenas_[index].end) return static_cast<int32_t>(index);
+  }
+  return -1;
+}
+
+void UringBackend::admit() noexcept {
+  while (!waiting_.empty() && free_slot_ != slot_none) {
+    io_uring_sqe* entry = ring_.stage();
+    if (entry == nullptr) break;
+    start(waiting_.pop_front(), *entry);
+  }
+}
+
+// Cancelling.
+
+void UringBackend::cancel(Operation& operation) noexcept {
+  if (operation.place == Operation::Place::queued) {
+    operation.unlink();
+    operation.deliver(-ECANCELED);
+  } else if (operation.place == Operation::Place::in_flight) {
+    cancels_.push_back(operation);
+  }
+}
+
+void UringBackend::cancel_all(Descriptor& descriptor) noexcept {
+  for (Operation* operation = waiting_.first(); operation != nullptr;) {
+    Operation* const next = waiting_.next(*operation);
+    if (operation->descriptor() == &descriptor) operation->request_cancel_from_backend();
+    operation = next;
+  }
+  for (Slot& slot : slots_) {
+    if (slot.operation != nullptr && slot.operation->descriptor() == &descriptor) {
+      slot.operation->request_cancel_from_backend();
+    }
+  }
+}
+
+void UringBackend::abandon(Operation&) noexcept {
+  SPINDLE_ASSERT(false, "a loop on the kernel's ring was killed with operations in flight");
+}
+
+// A cancel needs staging room and a place in the completion queue of its own; until then it waits in the list.
+void UringBackend::stage_cancels() noexcept {
+  while (!cancels_.empty() && cancels_in_flight_ < slots_.size()) {
+    io_uring_sqe* entry = ring_.stage();
+    if (entry == nullptr) break;
+    const Operation& operation = cancels_.pop_front();
+    const uint32_t generation = slots_[operation.slot].generation;
+    io_uring_prep_cancel64(entry, user_data_of(Kind::operation, generation, operation.slot), 0);
+    entry->user_data = user_data_of(Kind::cancel, 0, 0);
+    ++cancels_in_flight_;
+    ++counters_.cancels;
+  }
+}
+
+// Entering and reaping.
+
+uint32_t UringBackend::wait_count() const noexcept {
+  if (file_operations_count_ < options_.batch_depth_min) return 1;
+  const uint32_t quarter = file_operations_count_ / 4;
+  const uint32_t count = quarter < options_.batch_count_max ? quarter : options_.batch_count_max;
+  return count < 1 ? 1 : count;
+}
+
+void UringBackend::enter(const Ring::Wait& wait) noexcept {
+  ++counters_.enters;
+  if (wait.count > 1) ++counters_.batched_waits;
+  const int number = ring_.enter(wait);
+  // What was staged and not taken stays staged and goes with the next enter.
+  if (number == EAGAIN || number == EBUSY) ++counters_.refused_enters;
+  SPINDLE_ASSERT(number == 0 || number == EAGAIN || number == EBUSY || number == EINTR || number == ETIME,
+                 "io_uring_enter refused a call that it must take");
+  reap();
+}
+
+void UringBackend::reap() noexcept {
+  counters_.completions += ring_.drain([this](const io_uring_cqe& completion) { handle(completion); });
+  if (!waiting_.empty()) admit();
+}
+
+void UringBackend::release_slot(uint32_t index) noexcept {
+  Slot& slot = slots_[index];
+  slot.operation = nullptr;
+  slot.generation = (slot.generation + 1) & generation_mask;
+  slot.next_free = free_slot_;
+  free_slot_ = index;
+  --in_flight_count_;
+}
+
+void UringBackend::handle(const io_uring_cqe& completion) noexcept {
+  const Kind kind = static_cast<Kind>(completion.user_data >> 62);
+  if (kind == Kind::operation) [[likely]] {
+    const uint32_t index = static_cast<uint32_t>(completion.user_data);
+    const uint32_t generation = static_cast<uint32_t>(completion.user_data >> 32) & generation_mask;
+    SPINDLE_ASSERT(index < slots_.size() && slots_[index].operation != nullptr &&
+                       slots_[index].generation == generation,
+                   "a completion for an operation that is not in flight");
+    Operation& operation = *slots_[index].operation;
+    release_slot(index);
+    if (operation.opcode() != Opcode::nop) --file_operations_count_;
+    if (operation.is_linked()) [[unlikely]] operation.unlink();  // its cancel was not staged yet
+    operation.deliver(completion.res);
+  } else if (kind == Kind::cancel) {
+    --cancels_in_flight_;  // the target's own completion decides
+  } else {
+    wake_is_armed_ = false;
+  }
+}
+
+void UringBackend::poll() noexcept {
+  stage_cancels();
+  if (ring_.staged_count() == 0 && in_flight_count_ == 0 && cancels_in_flight_ == 0) return;
+  enter({});
+}
+
+bool UringBackend::arm_wake() noexcept {
+  if (wake_is_armed_) return true;
+  io_uring_sqe* entry = ring_.stage();
+  if (entry == nullptr) return false;
+  io_uring_prep_read(entry, wake_descriptor_, &wake_value_, sizeof(wake_value_), 0);
+  entry->user_data = user_data_of(Kind::wake, 0, 0);
+  wake_is_armed_ = true;
+  return true;
+}
+
+void UringBackend::wait(Time until) noexcept {
+  stage_cancels();
+  const bool can_sleep = arm_wake();
+  is_sleeping_.store(true, std::memory_order_seq_cst);
+  const bool was_woken = is_woken_.exchange(false, std::memory_order_seq_cst);
+  if (was_woken || !can_sleep || ring_.has_completions()) {
+    is_sleeping_.store(false, std::memory_order_relaxed);
+    return enter({});
+  }
+  Ring::Wait how;
+  how.count = wait_count();
+  how.batch_timeout = options_.batch_timeout;
+  how.is_idle = file_operations_count_ == 0;
+  if (until != time_never) {
+    const Time at = now();
+    how.timeout = until > at ? until - at : Duration(0);
+  }
+  if (how.timeout == Duration::zero()) how = Ring::Wait{};
+  enter(how);
+  is_sleeping_.store(false, std::memory_order_relaxed);
+}
+
+void UringBackend::wake() noexcept {
+  is_woken_.store(true, std::memory_order_seq_cst);
+  if (!is_sleeping_.load(std::memory_order_seq_cst)) return;
+  const uint64_t one = 1;
+  const ssize_t written = ::write(wake_descriptor_, &one, sizeof(one));
+  static_cast<void>(written);  // full (EAGAIN can't be) or not, the reader is woken
+}
+
+// Registering.
+
+void UringBackend::register_descriptor(Descriptor& descriptor) noexcept {
+  for (size_t index = 0; index < file_places_.size(); ++index) {
+    if (file_places_[index]) continue;
+    const int result = io_uring_register_files_update(&ring_.raw(), static_cast<unsigned>(index), &descriptor.fd, 1);
+    if (result != 1) return;  // goes unregistered: slower, not wrong
+    file_places_[index] = true;
+    descriptor.fixed_index = static_cast<int32_t>(index);
+    return;
+  }
+}
+
+void UringBackend::unregister_descriptor(Descriptor& descriptor) noexcept {
+  if (descriptor.fixed_index < 0) return;
+  const unsigned index = static_cast<unsigned>(descriptor.fixed_index);
+  int none = -1;
+  const int result = io_uring_register_files_update(&ring_.raw(), index, &none, 1);
+  if (result == 1) file_places_[index] = false;  // else the place is lost, the file is not
+  descriptor.fixed_index = -1;
+}
+
+Result<void> UringBackend::register_arena(std::span<std::byte> arena) noexcept {
+  if (arenas_.empty()) return fail(ErrorCode::exhausted, "register arena");
+  uintptr_t begin = reinterpret_cast<uintptr_t>(arena.data());
+  const uintptr_t end = begin + arena.size();
+  for (size_t index = 0; index < arenas_.size() && begin < end; ++index) {
+    if (arenas_[index].end != 0) continue;
+    const uint64_t size = end - begin < arena_chunk_size ? end - begin : arena_chunk_size;
+    const iovec range{reinterpret_cast<void*>(begin), size};
+    const __u64 tag = 0;
+    const int result =
+        io_uring_register_buffers_update_tag(&ring_.raw(), static_cast<unsigned>(index), &range, &tag, 1);
+    if (result != 1) {
+      unregister_arena(arena);
+      return fail_errno(result < 0 ? -result : EINVAL, "register arena");
+    }
+    arenas_[index] = {begin, begin + size};
+    begin += size;
+  }
+  if (begin < end) {
+    unregister_arena(arena);
+    return fail(ErrorCode::exhausted, "register arena");
+  }
+  return {};
+}
+
+void UringBackend::unregister_arena(std::span<std::byte> arena) noexcept {
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(arena.data());
+  const uintptr_t end = begin + arena.size();
+  for (size_t index = 0; index < arenas_.size(); ++index) {
+    if (arenas_[index].end == 0 || arenas_[index].begin < begin || arenas_[index].end > end) continue;
+    const iovec none{nullptr, 0};
+    const __u64 tag = 0;
+    const int result =
+        io_uring_register_buffers_update_tag(&ring_.raw(), static_cast<unsigned>(index), &none, &tag, 1);
+    static_cast<void>(result);  // the range is out of our table either way
+    arenas_[index] = {};
+  }
+}
+
+}  // namespace spindle

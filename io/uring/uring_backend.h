@@ -1,0 +1,126 @@
+// The backend on the kernel's ring.
+//
+// One ring per loop, made on the loop's thread. Operations get a slot; a completion carries slot and generation, and
+// so does a cancel, so neither can hit an operation that came later (never a bare pointer).
+//
+//     submit ─► free slot and staging room? ──yes──► staged ──enter──► in the kernel ──► completion ─► deliver
+//                     │ no                                                                    │
+//                     └──► waiting_ (FIFO) ◄── admitted when slots and room come back ◄───────┘
+//
+// Invariants
+// 1. At most in_flight_max operations and as many cancels are in the kernel: the completion queue holds both, so it
+//    can't overflow (admission).
+// 2. Submissions are gathered and entered once per turn, together with the wait.
+// 3. More than one completion is waited for only while many file operations are in flight, and only for
+//    batch_timeout. Idle waits do not count.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/backend.h"
+#include "io/uring/capabilities.h"
+#include "io/uring/ring.h"
+
+namespace spindle {
+
+struct UringOptions {
+  RingOptions ring;
+  uint32_t files_max = 256;           ///< places in the ring's file table
+  uint32_t arenas_max = 16;           ///< registered memory ranges (each ≤ 1 GiB)
+  bool registered_files = true;       ///< used where the kernel has them, unless forced off
+  bool registered_buffers = true;
+  uint32_t batch_count_max = 32;      ///< most completions to wait for at once; 1: never wait for a second
+  uint32_t batch_depth_min = 8;       ///< file operations in flight before more than one is waited for
+  Duration batch_timeout = std::chrono::microseconds(100);
+};
+
+class UringBackend final : public Backend {
+ public:
+  /// Sets the ring up and tries it out. Errors: the errno of io_uring_setup(2); explain_setup_failure() has the
+  /// remedy. On the thread that will run the loop.
+  static Result<std::unique_ptr<UringBackend>> create(UringOptions options);
+  /// The operations must have ended; the loop must be gone.
+  ~UringBackend() override;
+
+  /// What is in use, what is not, why, and what would help.
+  const Capabilities& capabilities() const noexcept { return capabilities_; }
+
+  struct Counters {
+    uint64_t enters = 0;
+    uint64_t completions = 0;
+    uint64_t batched_waits = 0;      ///< enters that waited for more than one completion
+    uint64_t queued = 0;             ///< operations that had to wait for a slot or staging room
+    uint64_t cancels = 0;            ///< cancel requests handed to the kernel
+    uint64_t refused_enters = 0;     ///< EAGAIN, EBUSY
+  };
+  const Counters& counters() const noexcept { return counters_; }
+  uint32_t in_flight_count() const noexcept { return in_flight_count_; }
+
+  Time now() noexcept override;
+  void poll() noexcept override;
+  void wait(Time until) noexcept override;
+  void wake() noexcept override;
+
+  void cancel(Operation& operation) noexcept override;
+  void cancel_all(Descriptor& descriptor) noexcept override;
+  void abandon(Operation& operation) noexcept override;
+  void register_descriptor(Descriptor& descriptor) noexcept override;
+  void unregister_descriptor(Descriptor& descriptor) noexcept override;
+  Result<void> register_arena(std::span<std::byte> arena) noexcept override;
+  void unregister_arena(std::span<std::byte> arena) noexcept override;
+
+ protected:
+  void submit_to_backend(Operation& operation) noexcept override;
+
+ private:
+  struct Slot {
+    Operation* operation = nullptr;
+    uint32_t generation = 0;
+    uint32_t next_free = 0;
+  };
+  struct Arena {
+    uintptr_t begin = 0;
+    uintptr_t end = 0;  ///< 0: the place is free
+  };
+
+  explicit UringBackend(const UringOptions& options) : options_(options) {}
+  Result<void> open();
+  void try_registrations();
+  bool arm_wake() noexcept;
+  void start(Operation& operation, io_uring_sqe& entry) noexcept;
+  void fill(io_uring_sqe& entry, Operation& operation) noexcept;
+  void fill_transfer(io_uring_sqe& entry, Operation& operation) noexcept;
+  int32_t arena_index(const Operation& operation) const noexcept;
+  void admit() noexcept;
+  void stage_cancels() noexcept;
+  uint32_t wait_count() const noexcept;
+  void enter(const Ring::Wait& wait) noexcept;
+  void reap() noexcept;
+  void handle(const io_uring_cqe& completion) noexcept;
+  void release_slot(uint32_t index) noexcept;
+
+  UringOptions options_;
+  Ring ring_;
+  Capabilities capabilities_;
+  Counters counters_;
+  std::vector<Slot> slots_;
+  uint32_t free_slot_ = 0;
+  uint32_t in_flight_count_ = 0;
+  uint32_t file_operations_count_ = 0;  ///< in flight: what batching counts
+  uint32_t cancels_in_flight_ = 0;
+  IntrusiveList<Operation> waiting_;    ///< FIFO, for a slot
+  IntrusiveList<Operation> cancels_;    ///< in flight, to be cancelled at the next enter
+  std::vector<bool> file_places_;
+  std::vector<Arena> arenas_;
+
+  int wake_descriptor_ = -1;
+  uint64_t wake_value_ = 0;             ///< the kernel writes here while the wake read is armed
+  bool wake_is_armed_ = false;
+  std::atomic<bool> is_woken_{false};
+  std::atomic<bool> is_sleeping_{false};
+};
+
+}  // namespace spindle

@@ -1,0 +1,134 @@
+// A leaf is what a task finally waits for: an operation of a backend, a timer, a place in a wait queue. It lives
+// in the awaiting frame (as a temporary of the await expression), is immovable, and needs neither a Task frame
+// nor an allocation.
+//
+// A leaf class derives from Leaf, is awaited through LeafAwait<Self>, and provides
+//   bool begin(Loop&)            start; true when it is complete already (no suspension)
+//   void refuse(Error)           the context is cancelled: complete with this error, begin() was not called
+//   const Error* failure()       null, or why it failed (for ok())
+//   R take()                     the result; called once
+//   void on_cancel()             asked to end early; must end through complete(), now or later
+//   void on_abandon()            the host was killed: forget the leaf without running anything
+//   describe()                   one phrase for the task tree
+//
+// States: idle → waiting (suspended) → queued (complete, in the ready queue) → done.
+#pragma once
+
+#include <coroutine>
+#include <cstdint>
+#include <string>
+
+#include "runtime/loop.h"
+#include "runtime/promise.h"
+
+namespace spindle {
+
+class Leaf : public ReadyNode {
+ public:
+  enum class State : uint8_t { idle, waiting, queued, done };
+
+  Leaf(const Leaf&) = delete;
+  Leaf& operator=(const Leaf&) = delete;
+
+  State state() const noexcept { return state_; }
+  PromiseBase* awaiting() const noexcept { return awaiting_; }
+  Time waiting_since() const noexcept { return waiting_since_; }
+  /// The name of the operation or wait, with static lifetime: Error::where.
+  virtual const char* describe() const noexcept = 0;
+  /// Appends what stands in the task tree: "read of 4096 bytes at 8192 on data.db".
+  virtual void explain(std::string& text) const { text += describe(); }
+
+  /// The cancel request of the context. What completed already stays as it is.
+  void request_cancel() noexcept {
+    if (state_ == State::waiting) on_cancel();
+  }
+
+ protected:
+  Leaf() noexcept = default;
+  /// In flight here means that somebody outside still points at this memory.
+  ~Leaf() { SPINDLE_ASSERT(state_ != State::waiting, "a frame was destroyed while what it awaits is in flight"); }
+
+  virtual void on_cancel() noexcept = 0;
+  virtual void on_abandon() noexcept = 0;
+  /// The most derived destructor calls this first: in a dying loop a waiting leaf leaves quietly.
+  void abandon_if_dying() noexcept {
+    if (state_ == State::idle || state_ == State::done) [[likely]] return;
+    SPINDLE_ASSERT(Loop::current().is_dying(), "a frame was destroyed while what it awaits is in flight");
+    if (state_ == State::waiting) on_abandon();
+    awaiting_->context->set_waiting_leaf(nullptr);
+    state_ = State::done;
+  }
+  /// The result is there: the awaiting task becomes ready.
+  void complete() noexcept {
+    SPINDLE_ASSERT(state_ == State::waiting, "a leaf completed twice, or before it began");
+    state_ = State::queued;
+    awaiting_->context->loop().push_ready(*this);
+  }
+  void suspend_in(PromiseBase& awaiting, ReadyNode::Run resume) noexcept {
+    SPINDLE_ASSERT(state_ == State::idle, "a leaf was awaited twice");
+    awaiting_ = &awaiting;
+    run = resume;
+    state_ = State::waiting;
+    awaiting.context->set_waiting_leaf(this);
+    if constexpr (record_ages) waiting_since_ = awaiting.context->loop().now();
+  }
+  void unsuspend() noexcept {
+    awaiting_->context->set_waiting_leaf(nullptr);
+    state_ = State::done;
+  }
+
+#if SPINDLE_LEDGER
+  static constexpr bool record_ages = true;
+#else
+  static constexpr bool record_ages = false;
+#endif
+
+ private:
+  template <class Self, class Base>
+  friend class LeafAwait;
+  template <class Self>
+  friend class AwaitLeaf;
+  template <class Self>
+  friend class OkLeaf;
+
+  PromiseBase* awaiting_ = nullptr;
+  Time waiting_since_{};
+  State state_ = State::idle;
+};
+
+/// Makes `Self` awaitable; Base is Leaf or a class derived from it.
+template <class Self, class Base = Leaf>
+class LeafAwait : public Base {
+ public:
+  using Base::Base;
+ private:
+  template <class>
+  friend class AwaitLeaf;
+  template <class>
+  friend class OkLeaf;
+
+  static void resume_awaiting(ReadyNode& node, Loop& loop) noexcept {
+    Leaf& leaf = static_cast<Leaf&>(node);
+    leaf.unsuspend();
+    loop.transfer(leaf.awaiting()->handle());
+  }
+  /// True when the awaiting task is suspended now.
+  bool begin_in(PromiseBase& promise, ReadyNode::Run resume) noexcept {
+    Self* self = static_cast<Self*>(this);
+    CancelContext& context = *promise.context;
+    if (context.is_cancelled() && self->is_cancellable()) [[unlikely]] {
+      self->refuse(Error{ErrorCode::cancelled, 0, self->describe(), 0});
+      this->state_ = Leaf::State::done;
+      return false;
+    }
+    this->suspend_in(promise, resume);
+    if (!self->begin(context.loop())) return true;
+    this->unsuspend();
+    return false;
+  }
+};
+
+template <class T>
+concept LeafType = std::is_base_of_v<Leaf, std::remove_cvref_t<T>>;
+
+}  // namespace spindle

@@ -1,0 +1,30 @@
+#include "runtime/promise.h"
+
+#include "runtime/loop.h"
+
+namespace spindle {
+
+namespace {
+
+PromiseBase* strand_root_finished(PromiseBase& root) noexcept {
+  SPINDLE_ASSERT(root.context->kind() == CancelContext::Kind::strand, "a task ended inside a section of its own");
+  root.context->loop().note_strand_ended(static_cast<Strand&>(*root.context));
+  return nullptr;
+}
+
+void run_strand(ReadyNode& node, Loop& loop) noexcept {
+  Strand& strand = static_cast<Strand&>(node);
+  strand.root().start(strand, nullptr, strand_root_finished);
+  loop.transfer(strand.root().handle());
+}
+
+}  // namespace
+
+void Strand::launch(Loop& loop, CancelContext* under, PromiseBase& root, std::source_location at) noexcept {
+  root_ = &root;
+  open(loop, under, at);
+  run = run_strand;
+  loop.push_ready(*this);
+}
+
+}  // namespace spindle

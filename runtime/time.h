@@ -1,0 +1,23 @@
+// Time as the runtime sees it: nanoseconds on a monotonic clock that the Reactor provides: the kernel's
+// CLOCK_MONOTONIC in production, virtual time in the simulation. Nothing else may be asked for the time.
+#pragma once
+
+#include <chrono>
+
+namespace spindle {
+
+using Duration = std::chrono::nanoseconds;
+
+struct LoopClock {
+  using duration = Duration;
+  using rep = duration::rep;
+  using period = duration::period;
+  using time_point = std::chrono::time_point<LoopClock>;
+  static constexpr bool is_steady = true;
+};
+
+using Time = LoopClock::time_point;
+
+inline constexpr Time time_never = Time::max();
+
+}  // namespace spindle
