@@ -82,4 +82,32 @@ class Backend : public Reactor {
   IntrusiveList<Descriptor> dropped_;
 };
 
+// The paths that every operation takes, inline.
+
+inline bool Operation::begin_transfer() noexcept {
+  const bool is_simple = !is_vectored() && !descriptor_->is_impeded() &&
+                         descriptor_->is_aligned(memory_, size_ | offset_);
+  if (!is_simple) [[unlikely]] {
+    if (!check_transfer()) return true;
+  }
+  if (size_ == 0) [[unlikely]] return true;
+  backend_->submit(*this);
+  return false;
+}
+
+inline void Operation::deliver(int32_t result) noexcept {
+  place = Place::outside;
+  const uint64_t left = is_transfer() ? size_ - transferred_ : 0;
+  if (static_cast<uint64_t>(static_cast<int64_t>(result)) != left) [[unlikely]] return deliver_other(result);
+  transferred_ += left;
+  result_ = result;
+  finish();
+}
+
+inline void Operation::finish() noexcept {
+  backend_->note_final(*this);
+  if (is_detached_) [[unlikely]] return detached_done_(*this, result_);
+  complete_on(*backend_->loop());
+}
+
 }  // namespace spindle

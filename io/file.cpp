@@ -68,6 +68,7 @@ Task<Result<void>> File::learn_alignment(Direct direct) {
   struct statx status {};
   co_await ok(PlainOperation(descriptor, status));
   descriptor.size_at_open = status.stx_size;
+  descriptor.is_disk = S_ISREG(status.stx_mode) || S_ISBLK(status.stx_mode);
   if (!descriptor.is_direct) co_return Result<void>();
   const bool is_known = (status.stx_mask & STATX_DIOALIGN) != 0 && status.stx_dio_offset_align != 0;
   if (is_known) {

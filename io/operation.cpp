@@ -28,68 +28,65 @@ void Operation::explain(std::string& text) const {
   if (size_ > 0) text += " of " + std::to_string(size_) + " bytes";
   if (is_transfer() || opcode_ == Opcode::allocate) text += " at " + std::to_string(offset_);
   if (descriptor_ != nullptr) text += " on " + descriptor_->path;
-  if (path_ != nullptr) text += std::string(" ") + path_;
+  if (opcode_ == Opcode::open) text += std::string(" ") + path_;
   if (place == Place::queued) text += " (queued)";
   if (is_cancel_requested_) text += " (cancel requested)";
-}
-
-void Operation::set_transfer(void* memory, uint64_t size, uint64_t offset, Mode mode) noexcept {
-  memory_ = memory;
-  size_ = size;
-  offset_ = offset;
-  mode_ = mode;
-  chunk_size_ = static_cast<uint32_t>(size < transfer_size_max ? size : transfer_size_max);
 }
 
 void Operation::set_vector(std::span<iovec> vector, uint64_t offset, Mode mode) noexcept {
   uint64_t size = 0;
   for (const iovec& part : vector) size += part.iov_len;
-  vector_ = vector;
+  parts_ = vector.data();
+  parts_count_ = static_cast<uint32_t>(vector.size());
   size_ = size;
   offset_ = offset;
   mode_ = mode;
 }
 
-// Refuses what the kernel would answer with a bare EINVAL, or worse, half do.
-bool Operation::begin(Loop&) noexcept {
-  if (descriptor_ != nullptr) {
-    if (descriptor_->fd < 0 || (descriptor_->is_closing && opcode_ != Opcode::close)) {
-      fail_with(Error{ErrorCode::closed, 0, describe(), 0});
-      return true;
-    }
-    const bool changes_data = opcode_ == Opcode::write || opcode_ == Opcode::writev || opcode_ == Opcode::sync ||
-                              opcode_ == Opcode::sync_data || opcode_ == Opcode::allocate;
-    if (descriptor_->is_poisoned && changes_data) {
-      fail_with(Error{ErrorCode::poisoned, 0, describe(), 0});
-      return true;
-    }
-    if (is_transfer() && !is_aligned()) {
-      fail_with(Error{ErrorCode::misaligned, 0, describe(), 0});
-      return true;
-    }
+// Refuses what the kernel would answer with a bare EINVAL, or worse, half do. False: failed.
+bool Operation::check_descriptor() noexcept {
+  const Descriptor& file = *descriptor_;
+  if (!file.is_impeded()) return true;
+  const bool closing_itself = opcode_ == Opcode::close;
+  if (file.fd < 0 || (file.is_closing && !closing_itself)) {
+    fail_with(Error{ErrorCode::closed, 0, describe(), 0});
+    return false;
   }
-  if (is_transfer() && size_ == 0) return true;
+  const bool changes_data = opcode_ == Opcode::write || opcode_ == Opcode::writev || opcode_ == Opcode::sync ||
+                            opcode_ == Opcode::sync_data || opcode_ == Opcode::allocate;
+  if (!file.is_poisoned || !changes_data) return true;
+  fail_with(Error{ErrorCode::poisoned, 0, describe(), 0});
+  return false;
+}
+
+bool Operation::check_transfer() noexcept {
+  if (!check_descriptor()) return false;
+  if (is_aligned()) return true;
+  fail_with(Error{ErrorCode::misaligned, 0, describe(), 0});
+  return false;
+}
+
+bool Operation::begin_plain() noexcept {
+  if (descriptor_ != nullptr && !check_descriptor()) return true;
   backend_->submit(*this);
   return false;
 }
 
 bool Operation::is_aligned() const noexcept {
+  if (!is_vectored()) return descriptor_->is_aligned(memory_, size_ | offset_);
   const uint64_t memory_mask = descriptor_->memory_alignment - 1;
   const uint64_t offset_mask = descriptor_->offset_alignment - 1;
-  if (!is_vectored()) {
-    return ((reinterpret_cast<uintptr_t>(memory_) & memory_mask) | ((size_ | offset_) & offset_mask)) == 0;
-  }
   uint64_t bits = offset_ & offset_mask;
-  for (const iovec& part : vector_) {
+  for (const iovec& part : vector()) {
     bits |= reinterpret_cast<uintptr_t>(part.iov_base) & memory_mask;
     bits |= part.iov_len & offset_mask;
   }
   return bits == 0;
 }
 
-void Operation::deliver(int32_t result) noexcept {
-  place = Place::outside;
-  if (result > 0 && is_transfer()) [[likely]] {
+// Everything but the whole of what was asked for.
+void Operation::deliver_other(int32_t result) noexcept {
+  if (result > 0 && is_transfer()) {
     transferred_ += static_cast<uint32_t>(result);
     const bool goes_on = mode_ == Mode::exact && transferred_ < size_;
     if (goes_on && advance(static_cast<uint32_t>(result))) return resubmit();
@@ -106,7 +103,7 @@ void Operation::deliver(int32_t result) noexcept {
 }
 
 void Operation::fail_from(int32_t number) noexcept {
-  const bool interrupted = number == ECANCELED || number == EINTR;
+  const bool interrupted = number == ECANCELED || number == EINTR || number == EAGAIN;
   if (interrupted && is_cancel_requested_) return fail_with(Error{ErrorCode::cancelled, 0, describe(), 0});
   fail_with(Error{ErrorCode::system, number, describe(), 0});
   // After a failed sync, or a write that promised durability, nothing is known about what else was cached
@@ -138,30 +135,20 @@ bool Operation::advance(uint32_t count) noexcept {
   retry_count_ = 0;
   if (!is_vectored()) {
     memory_ = static_cast<std::byte*>(memory_) + count;
-    const uint64_t left = size_ - transferred_;
-    chunk_size_ = static_cast<uint32_t>(left < transfer_size_max ? left : transfer_size_max);
     return true;
   }
   uint64_t past = count;
-  while (past >= vector_.front().iov_len) {
-    past -= vector_.front().iov_len;
-    vector_ = vector_.subspan(1);
+  while (past >= parts_->iov_len) {
+    past -= parts_->iov_len;
+    ++parts_;
+    --parts_count_;
   }
-  vector_.front().iov_base = static_cast<std::byte*>(vector_.front().iov_base) + past;
-  vector_.front().iov_len -= past;
+  parts_->iov_base = static_cast<std::byte*>(parts_->iov_base) + past;
+  parts_->iov_len -= past;
   return true;
 }
 
 void Operation::resubmit() noexcept { backend_->resubmit(*this); }
-
-void Operation::finish() noexcept {
-  if (detached_ != nullptr) {
-    backend_->note_final(*this);
-    return detached_(*this, result_);
-  }
-  backend_->note_final(*this);
-  complete();
-}
 
 void Operation::on_cancel() noexcept {
   if (is_cancel_requested_ || !is_cancellable()) return;
@@ -172,7 +159,8 @@ void Operation::on_cancel() noexcept {
 void Operation::on_abandon() noexcept { backend_->abandon(*this); }
 
 void Operation::submit_detached(Detached detached) noexcept {
-  detached_ = detached;
+  is_detached_ = true;
+  detached_done_ = detached;
   backend_->submit(*this);
 }
 

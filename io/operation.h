@@ -29,6 +29,13 @@ enum class Opcode : uint8_t { nop, read, write, readv, writev, sync, sync_data, 
 inline constexpr uint32_t opcode_count = 11;
 const char* name_of(Opcode opcode) noexcept;
 
+/// How often an operation is tried again after EAGAIN, EINTR or an ECANCELED that nobody asked for, before the
+/// errno is the answer.
+inline constexpr uint8_t operation_retries_max = 64;
+/// Most bytes that are asked of a backend at once; longer transfers are split. Below Linux's own limit
+/// (MAX_RW_COUNT, 2 GiB minus a page) and a multiple of every block size.
+inline constexpr uint64_t transfer_size_max = uint64_t{1} << 30;
+
 class Operation : public Leaf, public ListHook<Operation> {
  public:
   /// once: a short count is a result. exact: go on until everything is transferred.
@@ -48,9 +55,12 @@ class Operation : public Leaf, public ListHook<Operation> {
   bool is_vectored() const noexcept { return opcode_ == Opcode::readv || opcode_ == Opcode::writev; }
   /// The part of the transfer that is to be done next.
   void* memory() const noexcept { return memory_; }
-  uint32_t chunk_size() const noexcept { return chunk_size_; }
+  uint32_t chunk_size() const noexcept {
+    const uint64_t left = size_ - transferred_;
+    return static_cast<uint32_t>(left < transfer_size_max ? left : transfer_size_max);
+  }
   uint64_t offset() const noexcept { return offset_; }
-  std::span<iovec> vector() const noexcept { return vector_; }
+  std::span<iovec> vector() const noexcept { return {parts_, parts_count_}; }
   bool is_durable() const noexcept { return is_durable_; }  ///< write with RWF_DSYNC
   const char* path() const noexcept { return path_; }       ///< open
   int32_t open_flags() const noexcept { return open_flags_; }
@@ -61,17 +71,17 @@ class Operation : public Leaf, public ListHook<Operation> {
   bool is_cancel_requested() const noexcept { return is_cancel_requested_; }
   /// For backends that cancel all operations of a descriptor: the outcome of each is its own completion's.
   void request_cancel_from_backend() noexcept { on_cancel(); }
-  bool is_detached() const noexcept { return detached_ != nullptr; }
+  bool is_detached() const noexcept { return is_detached_; }
 
   // What the backend keeps here.
   Place place = Place::outside;
-  uint32_t slot = 0;
+  uint32_t slot;  ///< with Place::in_flight
 
   /// The backend's answer: a count or descriptor ≥ 0, or a negative errno.
   void deliver(int32_t result) noexcept;
 
   // For awaiting.
-  bool begin(Loop&) noexcept;
+  bool begin(Loop&) noexcept { return is_transfer() ? begin_transfer() : begin_plain(); }
   bool is_cancellable() const noexcept { return opcode_ != Opcode::close; }
   void refuse(Error error) noexcept { fail_with(error); }
   const Error* failure() const noexcept { return failed_ ? &error_ : nullptr; }
@@ -84,13 +94,21 @@ class Operation : public Leaf, public ListHook<Operation> {
   ~Operation() = default;
   void on_cancel() noexcept override;
   void on_abandon() noexcept override;
-  void set_transfer(void* memory, uint64_t size, uint64_t offset, Mode mode) noexcept;
+  void set_transfer(void* memory, uint64_t size, uint64_t offset, Mode mode) noexcept {
+    memory_ = memory;
+    size_ = size;
+    offset_ = offset;
+    mode_ = mode;
+  }
   void set_vector(std::span<iovec> vector, uint64_t offset, Mode mode) noexcept;
   void fail_with(Error error) noexcept {
     failed_ = true;
     error_ = error;
     error_.transferred = transferred_;
   }
+  /// True when there is nothing to wait for: refused, or empty.
+  bool begin_transfer() noexcept;
+  bool begin_plain() noexcept;
   /// Submits without a task; `detached` gets the result.
   void submit_detached(Detached detached) noexcept;
 
@@ -101,35 +119,37 @@ class Operation : public Leaf, public ListHook<Operation> {
   bool is_durable_ = false;
   bool is_cancel_requested_ = false;
   bool failed_ = false;
+  bool is_detached_ = false;
   uint8_t retry_count_ = 0;
-  uint32_t chunk_size_ = 0;
-  void* memory_ = nullptr;
-  uint64_t offset_ = 0;
+  int32_t result_ = 0;
   uint64_t size_ = 0;
   uint64_t transferred_ = 0;
-  int32_t result_ = 0;
-  int32_t open_flags_ = 0;
-  uint32_t open_mode_ = 0;
-  const char* path_ = nullptr;
-  struct statx* status_ = nullptr;
-  std::span<iovec> vector_;
-  Detached detached_ = nullptr;
-  Error error_;
+  uint64_t offset_ = 0;
+  // What only some opcodes have stays as it is for the others: this object is made for every read of a block.
+  void* memory_;           ///< read, write: what is left of it
+  uint32_t parts_count_;   ///< readv, writev
+  uint32_t open_mode_;     ///< open
+  int32_t open_flags_;     ///< open
+  union {
+    iovec* parts_;           ///< readv, writev: what is left of it
+    const char* path_;       ///< open
+    struct statx* status_;   ///< stat
+    Detached detached_done_;  ///< detached operations have no such argument
+  };
+  union {
+    Error error_;  ///< with failed_
+  };
 
  private:
   bool is_aligned() const noexcept;
+  bool check_transfer() noexcept;
+  bool check_descriptor() noexcept;
+  void deliver_other(int32_t result) noexcept;
   bool retry_after(int32_t result) noexcept;
   void fail_from(int32_t number) noexcept;
   bool advance(uint32_t count) noexcept;
   void finish() noexcept;
   void resubmit() noexcept;
 };
-
-/// How often an operation is tried again after EAGAIN, EINTR or an ECANCELED that nobody asked for, before the
-/// errno is the answer.
-inline constexpr uint8_t operation_retries_max = 64;
-/// Most bytes that are asked of a backend at once; longer transfers are split. Below Linux's own limit
-/// (MAX_RW_COUNT, 2 GiB minus a page) and a multiple of every block size.
-inline constexpr uint64_t transfer_size_max = uint64_t{1} << 30;
 
 }  // namespace spindle

@@ -46,7 +46,8 @@ void CancelContext::close() noexcept {
 
 void CancelContext::cancel_one() noexcept {
   cancelled_ = true;
-  if (waiting_leaf_ != nullptr) waiting_leaf_->request_cancel();
+  // In a dying loop the leaf may be gone already.
+  if (waiting_leaf_ != nullptr && !loop_->is_dying()) waiting_leaf_->request_cancel();
 }
 
 // The next context in pre-order below `top`; with `descend` false the subtree of this one is left out.

@@ -32,7 +32,14 @@ class Leaf : public ReadyNode {
 
   State state() const noexcept { return state_; }
   PromiseBase* awaiting() const noexcept { return awaiting_; }
-  Time waiting_since() const noexcept { return waiting_since_; }
+  /// When it suspended; only builds with the ledger know.
+  Time waiting_since() const noexcept {
+#if SPINDLE_LEDGER
+    return waiting_since_;
+#else
+    return Time{};
+#endif
+  }
   /// The name of the operation or wait, with static lifetime: Error::where.
   virtual const char* describe() const noexcept = 0;
   /// Appends what stands in the task tree: "read of 4096 bytes at 8192 on data.db".
@@ -46,7 +53,7 @@ class Leaf : public ReadyNode {
  protected:
   Leaf() noexcept = default;
   /// In flight here means that somebody outside still points at this memory.
-  ~Leaf() { SPINDLE_ASSERT(state_ != State::waiting, "a frame was destroyed while what it awaits is in flight"); }
+  ~Leaf() { SPINDLE_ASSERT_SLOW(state_ != State::waiting, "a leaf class does not call abandon_if_dying()"); }
 
   virtual void on_cancel() noexcept = 0;
   virtual void on_abandon() noexcept = 0;
@@ -55,14 +62,16 @@ class Leaf : public ReadyNode {
     if (state_ == State::idle || state_ == State::done) [[likely]] return;
     SPINDLE_ASSERT(Loop::current().is_dying(), "a frame was destroyed while what it awaits is in flight");
     if (state_ == State::waiting) on_abandon();
-    awaiting_->context->set_waiting_leaf(nullptr);
+    // Not through awaiting_: a leaf, or a task that holds it, may be a temporary of the frame around the one that
+    // awaits it (`co_await timeout(d, sleep_for(t))`), which is destroyed, with its section, before the temporary.
     state_ = State::done;
   }
   /// The result is there: the awaiting task becomes ready.
-  void complete() noexcept {
+  void complete() noexcept { complete_on(awaiting_->context->loop()); }
+  void complete_on(Loop& loop) noexcept {
     SPINDLE_ASSERT(state_ == State::waiting, "a leaf completed twice, or before it began");
     state_ = State::queued;
-    awaiting_->context->loop().push_ready(*this);
+    loop.push_ready(*this);
   }
   void suspend_in(PromiseBase& awaiting, ReadyNode::Run resume) noexcept {
     SPINDLE_ASSERT(state_ == State::idle, "a leaf was awaited twice");
@@ -70,18 +79,14 @@ class Leaf : public ReadyNode {
     run = resume;
     state_ = State::waiting;
     awaiting.context->set_waiting_leaf(this);
-    if constexpr (record_ages) waiting_since_ = awaiting.context->loop().now();
+#if SPINDLE_LEDGER
+    waiting_since_ = awaiting.context->loop().now();
+#endif
   }
   void unsuspend() noexcept {
     awaiting_->context->set_waiting_leaf(nullptr);
     state_ = State::done;
   }
-
-#if SPINDLE_LEDGER
-  static constexpr bool record_ages = true;
-#else
-  static constexpr bool record_ages = false;
-#endif
 
  private:
   template <class Self, class Base>
@@ -92,7 +97,9 @@ class Leaf : public ReadyNode {
   friend class OkLeaf;
 
   PromiseBase* awaiting_ = nullptr;
+#if SPINDLE_LEDGER
   Time waiting_since_{};
+#endif
   State state_ = State::idle;
 };
 
@@ -107,10 +114,10 @@ class LeafAwait : public Base {
   template <class>
   friend class OkLeaf;
 
-  static void resume_awaiting(ReadyNode& node, Loop& loop) noexcept {
+  static std::coroutine_handle<> resume_awaiting(ReadyNode& node, Loop&) noexcept {
     Leaf& leaf = static_cast<Leaf&>(node);
     leaf.unsuspend();
-    loop.transfer(leaf.awaiting()->handle());
+    return leaf.awaiting()->handle();
   }
   /// True when the awaiting task is suspended now.
   bool begin_in(PromiseBase& promise, ReadyNode::Run resume) noexcept {

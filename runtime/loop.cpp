@@ -1,5 +1,7 @@
 #include "runtime/loop.h"
 
+#include <utility>
+
 #include "runtime/promise.h"
 
 namespace spindle {
@@ -13,6 +15,7 @@ Loop::Loop(Reactor& reactor, Options options)
       timers_(options.timers_capacity),
       ready_(options.schedule_randomly ? &chooser_ : nullptr) {
   SPINDLE_ASSERT(options.ready_budget > 0, "a budget of no work per turn");
+  push_is_special_ = ready_.is_random();
   if (current_ == nullptr) current_ = this;
   reactor_.attach(this);
 }
@@ -33,18 +36,22 @@ void Loop::refresh_now() noexcept {
 
 // One node, and then the coroutines that follow from it, one after another: they name their successor, and it is
 // resumed here, so the stack never grows with the number of synchronous completions.
-void Loop::drive(ReadyNode& node) noexcept {
-  node.run(node, *this);
-  while (transfer_) {
-    const std::coroutine_handle<> next = transfer_;
-    transfer_ = nullptr;
+inline void Loop::drive(ReadyNode& node) noexcept {
+  std::coroutine_handle<> next = node.run(node, *this);
+  if (!next) next = std::exchange(transfer_, nullptr);
+  while (next) {
     next.resume();
+    next = std::exchange(transfer_, nullptr);
   }
   if (ended_ != nullptr) [[unlikely]] {
     Strand& strand = *ended_;
     ended_ = nullptr;
     strand.tell_ended();
   }
+}
+
+void Loop::push_special(ReadyNode& node) noexcept {
+  if (!dying_) ready_.push_unordered(node);
 }
 
 uint32_t Loop::turn() noexcept {
@@ -55,8 +62,10 @@ uint32_t Loop::turn() noexcept {
   now_is_fresh_ = false;
   if (!timers_.empty() && timers_.next() <= now()) timers_.fire_due(now(), *this);
   uint32_t count = 0;
-  while (count < options_.ready_budget && !ready_.empty()) {
-    drive(ready_.pop());
+  while (count < options_.ready_budget) {
+    ReadyNode* node = ready_.pop();
+    if (node == nullptr) break;
+    drive(*node);
     ++count;
   }
   running_ = false;
@@ -95,7 +104,7 @@ void Loop::cancel_root() noexcept {
 
 void Loop::mark_dying() noexcept {
   SPINDLE_ASSERT(!running_, "a loop was killed from inside one of its tasks");
-  dying_ = true;
+  dying_ = push_is_special_ = true;
   ready_.abandon();
   timers_.abandon();
 }

@@ -85,9 +85,10 @@ class Loop {
 
   // For promises, leaves and backends.
   void push_ready(ReadyNode& node) noexcept {
-    if (dying_) [[unlikely]] return;
+    if (push_is_special_) [[unlikely]] return push_special(node);
     ready_.push(node);
   }
+  /// The coroutine to resume when the one that runs now suspends.
   void transfer(std::coroutine_handle<> next) noexcept {
     SPINDLE_ASSERT(!transfer_, "two coroutines were to be resumed at once");
     transfer_ = next;
@@ -96,12 +97,14 @@ class Loop {
 
  private:
   void drive(ReadyNode& node) noexcept;
+  void push_special(ReadyNode& node) noexcept;
   void refresh_now() noexcept;
 
   inline static constinit thread_local Loop* current_ = nullptr;
 
   std::coroutine_handle<> transfer_;
   Strand* ended_ = nullptr;
+  bool push_is_special_ = false;  ///< dying, or scheduling at random
   bool dying_ = false;
   bool running_ = false;
   bool now_is_fresh_ = false;

@@ -12,10 +12,10 @@ PromiseBase* strand_root_finished(PromiseBase& root) noexcept {
   return nullptr;
 }
 
-void run_strand(ReadyNode& node, Loop& loop) noexcept {
+std::coroutine_handle<> run_strand(ReadyNode& node, Loop&) noexcept {
   Strand& strand = static_cast<Strand&>(node);
   strand.root().start(strand, nullptr, strand_root_finished);
-  loop.transfer(strand.root().handle());
+  return strand.root().handle();
 }
 
 }  // namespace

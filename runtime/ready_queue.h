@@ -5,10 +5,10 @@
 // are explored. The random form keeps pointers in a vector (it may allocate; the FIFO form never does).
 #pragma once
 
+#include <coroutine>
 #include <cstddef>
 #include <vector>
 
-#include "runtime/assert.h"
 #include "runtime/random.h"
 
 namespace spindle {
@@ -16,7 +16,8 @@ namespace spindle {
 class Loop;
 
 struct ReadyNode {
-  using Run = void (*)(ReadyNode& node, Loop& loop) noexcept;
+  /// Runs the node; returns the coroutine that is to be resumed, or null.
+  using Run = std::coroutine_handle<> (*)(ReadyNode& node, Loop& loop) noexcept;
 
   ReadyNode* next_ready = nullptr;
   Run run = nullptr;
@@ -27,28 +28,24 @@ class ReadyQueue {
   /// With `chooser` (borrowed, may be null) nodes are taken at random.
   explicit ReadyQueue(Random* chooser) noexcept : chooser_(chooser) {}
 
-  bool empty() const noexcept { return count_ == 0; }
-  size_t size() const noexcept { return count_; }
+  bool is_random() const noexcept { return chooser_ != nullptr; }
+  bool empty() const noexcept { return head_ == nullptr && unordered_.empty(); }
 
   void push(ReadyNode& node) noexcept {
-    ++count_;
-    if (chooser_ != nullptr) [[unlikely]] {
-      unordered_.push_back(&node);
-      return;
-    }
     node.next_ready = nullptr;
     *tail_ = &node;
     tail_ = &node.next_ready;
   }
+  /// push() for the random form.
+  void push_unordered(ReadyNode& node) noexcept { unordered_.push_back(&node); }
 
-  ReadyNode& pop() noexcept {
-    SPINDLE_ASSERT(count_ > 0, "pop of an empty ready queue");
-    --count_;
-    if (chooser_ != nullptr) [[unlikely]] return pop_random();
+  /// The next node, or null.
+  ReadyNode* pop() noexcept {
     ReadyNode* node = head_;
+    if (node == nullptr) return unordered_.empty() ? nullptr : pop_random();
     head_ = node->next_ready;
     if (head_ == nullptr) tail_ = &head_;
-    return *node;
+    return node;
   }
 
   /// Forgets everything: only for a loop that is being killed.
@@ -56,21 +53,19 @@ class ReadyQueue {
     unordered_.clear();
     head_ = nullptr;
     tail_ = &head_;
-    count_ = 0;
   }
 
  private:
-  ReadyNode& pop_random() noexcept {
+  ReadyNode* pop_random() noexcept {
     const size_t index = chooser_->below(unordered_.size());
     ReadyNode* node = unordered_[index];
     unordered_[index] = unordered_.back();
     unordered_.pop_back();
-    return *node;
+    return node;
   }
 
   ReadyNode* head_ = nullptr;
   ReadyNode** tail_ = &head_;
-  size_t count_ = 0;
   Random* chooser_;
   std::vector<ReadyNode*> unordered_;
 };

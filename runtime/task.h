@@ -222,14 +222,15 @@ class OkLeaf {
 
  private:
   template <class Parent>
-  static void resume_or_fail(ReadyNode& node, Loop& loop) noexcept {
+  static std::coroutine_handle<> resume_or_fail(ReadyNode& node, Loop&) noexcept {
     L& leaf = static_cast<L&>(static_cast<Leaf&>(node));
     leaf.unsuspend();
     auto& parent = static_cast<Parent&>(*leaf.awaiting());
     const Error* failure = leaf.failure();
-    if (failure == nullptr) [[likely]] return loop.transfer(parent.handle());
+    if (failure == nullptr) [[likely]] return parent.handle();
     parent.leave_with(*failure);
     PromiseBase::finish(&parent);
+    return nullptr;
   }
   L& leaf_;
 };

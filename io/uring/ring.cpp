@@ -64,7 +64,7 @@ Result<void> Ring::open(const RingOptions& options) {
   ladder[steps++] = submit_all;
   ladder[steps++] = 0;
   int number = 0;
-  uint32_t entries = options.entries;
+  uint32_t entries = options.entries < entries_min ? entries_min : options.entries;
   for (uint32_t step = 0; step < steps;) {
     number = set_up(entries, ladder[step]);
     if (number == 0) break;

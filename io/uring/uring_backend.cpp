@@ -19,13 +19,12 @@ constexpr uint32_t slot_none = UINT32_MAX;
 constexpr uint64_t arena_chunk_size = uint64_t{1} << 30;  // the kernel's limit per registered buffer
 constexpr size_t vector_parts_max = 1024;                 // UIO_MAXIOV
 
-// User data: the kind in the two top bits, a generation, and the slot.
-enum class Kind : uint64_t { operation = 0, cancel = 1, wake = 2 };
-constexpr uint32_t generation_mask = (1u << 30) - 1;
-
-uint64_t user_data_of(Kind kind, uint32_t generation, uint32_t slot) noexcept {
-  return static_cast<uint64_t>(kind) << 62 | static_cast<uint64_t>(generation) << 32 | slot;
-}
+// User data. An operation's is its slot's tag: 31 bits of generation above 32 bits of index; the others have the top
+// bit set.
+constexpr uint64_t data_special = uint64_t{1} << 63;
+constexpr uint64_t data_cancel = data_special | 1;
+constexpr uint64_t data_wake = data_special | 2;
+constexpr uint64_t generation_step = uint64_t{1} << 32;
 
 }  // namespace
 
@@ -40,7 +39,10 @@ Result<void> UringBackend::open() {
   const Result<void> opened = ring_.open(options_.ring);
   if (!opened.has_value()) return opened;
   slots_.resize(ring_.entries());
-  for (uint32_t index = 0; index < slots_.size(); ++index) slots_[index].next_free = index + 1;
+  for (uint32_t index = 0; index < slots_.size(); ++index) {
+    slots_[index].tag = index;
+    slots_[index].next_free = index + 1;
+  }
   slots_.back().next_free = slot_none;
   wake_descriptor_ = ::eventfd(0, EFD_CLOEXEC);
   if (wake_descriptor_ < 0) return fail_errno(errno, "eventfd");
@@ -101,7 +103,7 @@ void UringBackend::submit_to_backend(Operation& operation) noexcept {
   waiting_.push_back(operation);
 }
 
-void UringBackend::start(Operation& operation, io_uring_sqe& entry) noexcept {
+inline void UringBackend::start(Operation& operation, io_uring_sqe& entry) noexcept {
   const uint32_t index = free_slot_;
   Slot& slot = slots_[index];
   free_slot_ = slot.next_free;
@@ -109,9 +111,11 @@ void UringBackend::start(Operation& operation, io_uring_sqe& entry) noexcept {
   operation.slot = index;
   operation.place = Operation::Place::in_flight;
   ++in_flight_count_;
-  if (operation.opcode() != Opcode::nop) ++file_operations_count_;
+  const Descriptor* file = operation.descriptor();
+  slot.is_disk = file != nullptr && file->is_disk;
+  disk_operations_count_ += slot.is_disk;
   fill(entry, operation);
-  entry.user_data = user_data_of(Kind::operation, slot.generation, index);
+  entry.user_data = slot.tag;
 }
 
 void UringBackend::fill(io_uring_sqe& entry, Operation& operation) noexcept {
@@ -139,7 +143,7 @@ void UringBackend::fill(io_uring_sqe& entry, Operation& operation) noexcept {
   }
 }
 
-void UringBackend::fill_transfer(io_uring_sqe& entry, Operation& operation) noexcept {
+inline void UringBackend::fill_transfer(io_uring_sqe& entry, Operation& operation) noexcept {
   const Descriptor& file = *operation.descriptor();
   const bool is_read = operation.reads_into_memory();
   if (operation.is_vectored()) {
@@ -167,7 +171,7 @@ void UringBackend::fill_transfer(io_uring_sqe& entry, Operation& operation) noex
   }
 }
 
-int32_t UringBackend::arena_index(const Operation& operation) const noexcept {
+inline int32_t UringBackend::arena_index(const Operation& operation) const noexcept {
   const uintptr_t begin = reinterpret_cast<uintptr_t>(operation.memory());
   const uintptr_t end = begin + operation.chunk_size();
   for (size_t index = 0; index < arenas_.size(); ++index) {
@@ -219,9 +223,8 @@ void UringBackend::stage_cancels() noexcept {
     io_uring_sqe* entry = ring_.stage();
     if (entry == nullptr) break;
     const Operation& operation = cancels_.pop_front();
-    const uint32_t generation = slots_[operation.slot].generation;
-    io_uring_prep_cancel64(entry, user_data_of(Kind::operation, generation, operation.slot), 0);
-    entry->user_data = user_data_of(Kind::cancel, 0, 0);
+    io_uring_prep_cancel64(entry, slots_[operation.slot].tag, 0);
+    entry->user_data = data_cancel;
     ++cancels_in_flight_;
     ++counters_.cancels;
   }
@@ -230,8 +233,8 @@ void UringBackend::stage_cancels() noexcept {
 // Entering and reaping.
 
 uint32_t UringBackend::wait_count() const noexcept {
-  if (file_operations_count_ < options_.batch_depth_min) return 1;
-  const uint32_t quarter = file_operations_count_ / 4;
+  if (disk_operations_count_ < options_.batch_depth_min) return 1;
+  const uint32_t quarter = disk_operations_count_ / 4;
   const uint32_t count = quarter < options_.batch_count_max ? quarter : options_.batch_count_max;
   return count < 1 ? 1 : count;
 }
@@ -247,38 +250,36 @@ void UringBackend::enter(const Ring::Wait& wait) noexcept {
   reap();
 }
 
-void UringBackend::reap() noexcept {
-  counters_.completions += ring_.drain([this](const io_uring_cqe& completion) { handle(completion); });
-  if (!waiting_.empty()) admit();
-}
-
-void UringBackend::release_slot(uint32_t index) noexcept {
+inline void UringBackend::handle(const io_uring_cqe& completion) noexcept {
+  const uint64_t tag = completion.user_data;
+  if ((tag & data_special) != 0) [[unlikely]] return handle_special(tag);
+  const uint32_t index = static_cast<uint32_t>(tag);
+  SPINDLE_ASSERT(index < slots_.size() && slots_[index].tag == tag && slots_[index].operation != nullptr,
+                 "a completion for an operation that is not in flight");
   Slot& slot = slots_[index];
+  Operation& operation = *slot.operation;
   slot.operation = nullptr;
-  slot.generation = (slot.generation + 1) & generation_mask;
+  slot.tag = (tag + generation_step) & ~data_special;
   slot.next_free = free_slot_;
   free_slot_ = index;
   --in_flight_count_;
+  disk_operations_count_ -= slot.is_disk;
+  if (operation.is_linked()) [[unlikely]] operation.unlink();  // its cancel was not staged yet
+  operation.deliver(completion.res);
 }
 
-void UringBackend::handle(const io_uring_cqe& completion) noexcept {
-  const Kind kind = static_cast<Kind>(completion.user_data >> 62);
-  if (kind == Kind::operation) [[likely]] {
-    const uint32_t index = static_cast<uint32_t>(completion.user_data);
-    const uint32_t generation = static_cast<uint32_t>(completion.user_data >> 32) & generation_mask;
-    SPINDLE_ASSERT(index < slots_.size() && slots_[index].operation != nullptr &&
-                       slots_[index].generation == generation,
-                   "a completion for an operation that is not in flight");
-    Operation& operation = *slots_[index].operation;
-    release_slot(index);
-    if (operation.opcode() != Opcode::nop) --file_operations_count_;
-    if (operation.is_linked()) [[unlikely]] operation.unlink();  // its cancel was not staged yet
-    operation.deliver(completion.res);
-  } else if (kind == Kind::cancel) {
+void UringBackend::handle_special(uint64_t tag) noexcept {
+  if (tag == data_cancel) {
     --cancels_in_flight_;  // the target's own completion decides
   } else {
+    SPINDLE_ASSERT(tag == data_wake, "a completion that nobody asked for");
     wake_is_armed_ = false;
   }
+}
+
+void UringBackend::reap() noexcept {
+  counters_.completions += ring_.drain([this](const io_uring_cqe& completion) { handle(completion); });
+  if (!waiting_.empty()) admit();
 }
 
 void UringBackend::poll() noexcept {
@@ -292,7 +293,7 @@ bool UringBackend::arm_wake() noexcept {
   io_uring_sqe* entry = ring_.stage();
   if (entry == nullptr) return false;
   io_uring_prep_read(entry, wake_descriptor_, &wake_value_, sizeof(wake_value_), 0);
-  entry->user_data = user_data_of(Kind::wake, 0, 0);
+  entry->user_data = data_wake;
   wake_is_armed_ = true;
   return true;
 }
@@ -309,7 +310,7 @@ void UringBackend::wait(Time until) noexcept {
   Ring::Wait how;
   how.count = wait_count();
   how.batch_timeout = options_.batch_timeout;
-  how.is_idle = file_operations_count_ == 0;
+  how.is_idle = disk_operations_count_ == 0;
   if (until != time_never) {
     const Time at = now();
     how.timeout = until > at ? until - at : Duration(0);

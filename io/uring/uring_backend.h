@@ -77,9 +77,10 @@ class UringBackend final : public Backend {
 
  private:
   struct Slot {
-    Operation* operation = nullptr;
-    uint32_t generation = 0;
+    uint64_t tag = 0;                ///< the user data of its operation: generation and index
+    Operation* operation = nullptr;  ///< null: free
     uint32_t next_free = 0;
+    uint32_t is_disk = 0;            ///< 1: counts for batching
   };
   struct Arena {
     uintptr_t begin = 0;
@@ -100,7 +101,7 @@ class UringBackend final : public Backend {
   void enter(const Ring::Wait& wait) noexcept;
   void reap() noexcept;
   void handle(const io_uring_cqe& completion) noexcept;
-  void release_slot(uint32_t index) noexcept;
+  void handle_special(uint64_t tag) noexcept;
 
   UringOptions options_;
   Ring ring_;
@@ -109,7 +110,7 @@ class UringBackend final : public Backend {
   std::vector<Slot> slots_;
   uint32_t free_slot_ = 0;
   uint32_t in_flight_count_ = 0;
-  uint32_t file_operations_count_ = 0;  ///< in flight: what batching counts
+  uint32_t disk_operations_count_ = 0;  ///< in flight: what batching counts
   uint32_t cancels_in_flight_ = 0;
   IntrusiveList<Operation> waiting_;    ///< FIFO, for a slot
   IntrusiveList<Operation> cancels_;    ///< in flight, to be cancelled at the next enter

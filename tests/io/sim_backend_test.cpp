@@ -123,11 +123,15 @@ Task<Result<void>> write_block(File& file, uint64_t offset, uint8_t fill) {
   co_return Result<void>();
 }
 
+Task<Result<void>> write_block_of(File* file, uint64_t index) {
+  co_await ok(write_block(*file, index * 2048, static_cast<uint8_t>(index + 1)));
+  co_return Result<void>();
+}
+
 Task<Result<void>> write_blocks(Scope& scope, File& file, uint64_t count) {
   for (uint64_t index = 0; index < count; ++index) {
     File* const target = &file;
-    auto writer = [](File* to, uint64_t at) { return write_block(*to, at * 2048, static_cast<uint8_t>(at + 1)); };
-    co_await ok(scope.spawn(writer, target, index));
+    co_await ok(scope.spawn(write_block_of, target, index));
   }
   co_return Result<void>();
 }
@@ -152,17 +156,16 @@ Task<Result<void>> busy_program(uint64_t count) {
   co_return Result<void>();
 }
 
-Task<Result<void>> cancelled_read(File& file, std::vector<Result<uint64_t>>& results) {
+Task<Result<void>> cancelled_read(File* file, std::vector<Result<uint64_t>>* results) {
   Sectors memory(8);
-  Result<uint64_t> count = co_await file.read_at(0, memory.all());
-  results.push_back(std::move(count));
+  Result<uint64_t> count = co_await file->read_at(0, memory.all());
+  results->push_back(std::move(count));
   co_return Result<void>();
 }
 
 Task<Result<void>> spawn_and_cancel(Scope& scope, File& file, std::vector<Result<uint64_t>>& results) {
   for (int index = 0; index < 6; ++index) {
-    auto reader = [](File* from, std::vector<Result<uint64_t>>* to) { return cancelled_read(*from, *to); };
-    co_await ok(scope.spawn(reader, &file, &results));
+    co_await ok(scope.spawn(cancelled_read, &file, &results));
   }
   co_await ok(sleep_for(1ns));
   scope.cancel();
@@ -172,24 +175,23 @@ Task<Result<void>> spawn_and_cancel(Scope& scope, File& file, std::vector<Result
 Task<Result<void>> cancel_reads(std::vector<Result<uint64_t>>& results) {
   File file = co_await ok(File::open("data", read_write_new));
   co_await ok(file.allocate(0, 4096));
-  co_await ok(with_scope(ScopeOptions{}, spawn_and_cancel, file, results));
+  const ScopeOptions options;
+  co_await ok(with_scope(options, spawn_and_cancel, file, results));
   co_return Result<void>();
 }
 
-Task<Result<void>> read_dropped(std::unique_ptr<File>& file, std::vector<Result<uint64_t>>& results) {
+Task<Result<void>> read_dropped(File* file, std::vector<Result<uint64_t>>* results) {
   Sectors memory(8);
   Result<uint64_t> count = co_await file->read_at(0, memory.all());
-  results.push_back(std::move(count));
+  results->push_back(std::move(count));
   co_return Result<void>();
 }
 
 Task<Result<void>> drop_while_reading(Scope& scope, std::vector<Result<uint64_t>>& results,
                                       std::unique_ptr<File>& file) {
   for (int index = 0; index < 3; ++index) {
-    auto reader = [](std::unique_ptr<File>* from, std::vector<Result<uint64_t>>* to) {
-      return read_dropped(*from, *to);
-    };
-    co_await ok(scope.spawn(reader, &file, &results));
+    File* const reading = file.get();
+    co_await ok(scope.spawn(read_dropped, reading, &results));
   }
   co_await ok(sleep_for(1ns));
   file.reset();
@@ -200,7 +202,8 @@ Task<Result<void>> drop_in_flight(std::vector<Result<uint64_t>>& results) {
   File opened = co_await ok(File::open("data", read_write_new));
   co_await ok(opened.allocate(0, 4096));
   auto file = std::make_unique<File>(std::move(opened));
-  co_await ok(with_scope(ScopeOptions{}, drop_while_reading, results, file));
+  const ScopeOptions options;
+  co_await ok(with_scope(options, drop_while_reading, results, file));
   co_return Result<void>();
 }
 
@@ -331,7 +334,7 @@ TEST_CASE("a host can be killed at every await, and comes back on its disk") {
     SimBackendOptions options;
     options.queue_depth = 3;
     Host& host = world.add_host("a", options);
-    host.start(busy_program, uint64_t{5});
+    host.start(busy_program, uint64_t{12});
     uint64_t done = 0;
     while (done < steps && world.step() == World::Step::worked) ++done;
     if (done < steps) steps_total = done;  // it came to its end
