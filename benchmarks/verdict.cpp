@@ -17,6 +17,8 @@ const Series& best_of(const std::vector<Series>& curve) {
   });
 }
 
+const Series& best_of(std::vector<Series>&&) = delete;  // the result would outlive what it is part of
+
 std::string iops_text(const Series& series) { return text_of_count(iops_median(series)) + " IOPS"; }
 
 std::string bandwidth_text(const std::vector<Series>& all) {
@@ -70,7 +72,8 @@ std::string fio_line(const Findings& findings) {
   for (const std::vector<Series>& group : findings.beside) {
     if (group.size() < 3) continue;
     // The better of fio's variants is the yardstick.
-    const Series& fio = best_of({group.begin() + 2, group.end()});
+    const std::vector<Series> variants(group.begin() + 2, group.end());
+    const Series& fio = best_of(variants);
     line += (found ? "; " : "") + depth_text(fio) + " " + iops_text(group[1]) + " against " + iops_text(fio) +
             " (" + percent_text(iops_median(group[1]) / iops_median(fio)) + ")";
     found = true;

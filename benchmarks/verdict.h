@@ -20,6 +20,7 @@ struct Findings {
 
 /// The lowest depth that reaches nine tenths of the best IOPS: more depth than that buys little but waiting.
 const Series& knee_of(const std::vector<Series>& curve);
+const Series& knee_of(std::vector<Series>&& curve) = delete;  // the result is a part of the argument
 
 /// Five lines, "1. this disk: ...". Every list but fio's entries must hold something.
 std::string verdict(const Findings& findings);

@@ -60,6 +60,7 @@ uint32_t Loop::turn() noexcept {
   Loop* const former = set_current(this);
   running_ = true;
   now_is_fresh_ = false;
+  for (Posted* posted = posted_.first(); posted != nullptr; posted = posted_.next(*posted)) posted->collect();
   if (!timers_.empty() && timers_.next() <= now()) timers_.fire_due(now(), *this);
   uint32_t count = 0;
   while (count < options_.ready_budget) {

@@ -14,6 +14,7 @@
 #include <source_location>
 
 #include "runtime/frame_pool.h"
+#include "runtime/posted.h"
 #include "runtime/random.h"
 #include "runtime/reactor.h"
 #include "runtime/ready_queue.h"
@@ -83,6 +84,9 @@ class Loop {
   void mark_dying() noexcept;
   bool is_dying() const noexcept { return dying_; }
 
+  /// `posted` is asked once per turn, until it is unlinked.
+  void add_posted(Posted& posted) noexcept { posted_.push_back(posted); }
+
   // For promises, leaves and backends.
   void push_ready(ReadyNode& node) noexcept {
     if (push_is_special_) [[unlikely]] return push_special(node);
@@ -117,6 +121,7 @@ class Loop {
   TimerHeap timers_;
   ReadyQueue ready_;
   CancelContext* root_ = nullptr;
+  IntrusiveList<Posted> posted_;
 };
 
 }  // namespace spindle
