@@ -95,6 +95,14 @@ inline bool Operation::begin_transfer() noexcept {
   return false;
 }
 
+inline bool Operation::begin_plain() noexcept {
+  if (descriptor_ != nullptr && descriptor_->is_impeded()) [[unlikely]] {
+    if (!check_descriptor()) return true;
+  }
+  backend_->submit(*this);
+  return false;
+}
+
 inline void Operation::deliver(int32_t result) noexcept {
   place = Place::outside;
   const uint64_t left = is_transfer() ? size_ - transferred_ : 0;

@@ -60,6 +60,7 @@ class [[nodiscard]] TransferOnce final : public LeafAwait<TransferOnce, Operatio
     set_transfer(memory, size, offset, Mode::once);
   }
   ~TransferOnce() { abandon_if_dying(); }
+  bool begin(Loop&) noexcept { return begin_transfer(); }
   Result<uint64_t> take() const noexcept {
     if (failure() != nullptr) return Unexpected(*failure());
     return transferred();
@@ -81,6 +82,7 @@ class [[nodiscard]] TransferExact final : public LeafAwait<TransferExact, Operat
     is_durable_ = durable;
   }
   ~TransferExact() { abandon_if_dying(); }
+  bool begin(Loop&) noexcept { return begin_transfer(); }
   Result<void> take() const noexcept {
     if (failure() != nullptr) return Unexpected(*failure());
     return {};
@@ -102,6 +104,7 @@ class [[nodiscard]] PlainOperation final : public LeafAwait<PlainOperation, Oper
     status_ = &status;
   }
   ~PlainOperation() { abandon_if_dying(); }
+  bool begin(Loop&) noexcept { return begin_plain(); }
   Result<void> take() const noexcept {
     if (failure() != nullptr) return Unexpected(*failure());
     return {};

@@ -66,12 +66,6 @@ bool Operation::check_transfer() noexcept {
   return false;
 }
 
-bool Operation::begin_plain() noexcept {
-  if (descriptor_ != nullptr && !check_descriptor()) return true;
-  backend_->submit(*this);
-  return false;
-}
-
 bool Operation::is_aligned() const noexcept {
   if (!is_vectored()) return descriptor_->is_aligned(memory_, size_ | offset_);
   const uint64_t memory_mask = descriptor_->memory_alignment - 1;

@@ -54,7 +54,8 @@ Death run_in_child(Callable& body) {
   return death;
 }
 
-/// Checks that `violate()` ends its process with SIGABRT and a line on standard error that contains `message`.
+/// Checks that `violate()` ends its process with SIGABRT, and a line on standard error that contains
+/// `message`.
 template <class Callable>
 void expect_abort(Callable violate, const char* message) {
   const Death death = run_in_child(violate);

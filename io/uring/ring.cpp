@@ -81,7 +81,7 @@ Result<void> Ring::open(const RingOptions& options) {
   entry_ = options.entry != nullptr ? options.entry : own_entry();
   has_min_wait_ = options.min_wait && (ring_.features & feature_min_timeout) != 0;
   has_no_iowait_ = options.no_iowait && (ring_.features & feature_no_iowait) != 0;
-  tail_ = *ring_.sq.ktail;
+  tail_ = tail_end_ = *ring_.sq.ktail;
   if (ring_.sq.array != nullptr) {
     // The indirection is the identity for good: entries are staged in ring order.
     for (unsigned index = 0; index < ring_.sq.ring_entries; ++index) ring_.sq.array[index] = index;

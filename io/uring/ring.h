@@ -56,8 +56,10 @@ class Ring {
 
   /// A zeroed submission entry, or null while all are staged. It counts as staged at once.
   io_uring_sqe* stage() noexcept {
-    const unsigned head = __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE);
-    if (tail_ - head == ring_.sq.ring_entries) [[unlikely]] return nullptr;
+    if (tail_ == tail_end_) [[unlikely]] {
+      tail_end_ = __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE) + ring_.sq.ring_entries;
+      if (tail_ == tail_end_) return nullptr;
+    }
     io_uring_sqe* entry = &ring_.sq.sqes[tail_++ & ring_.sq.ring_mask];
     *entry = io_uring_sqe{};
     return entry;
@@ -106,7 +108,8 @@ class Ring {
   bool has_no_iowait_ = false;
   uint32_t entries_ = 0;
   uint32_t setup_flags_ = 0;
-  unsigned tail_ = 0;
+  unsigned tail_ = 0;      ///< the next entry to stage
+  unsigned tail_end_ = 0;  ///< entries before it are known to be free
   RingEntry* entry_ = nullptr;
   RingEntry* own_entry() noexcept;
 };

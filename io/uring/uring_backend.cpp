@@ -38,7 +38,8 @@ Result<std::unique_ptr<UringBackend>> UringBackend::create(UringOptions options)
 Result<void> UringBackend::open() {
   const Result<void> opened = ring_.open(options_.ring);
   if (!opened.has_value()) return opened;
-  slots_.resize(ring_.entries());
+  slots_.resize(ring_.entries());  // a power of two
+  slot_mask_ = ring_.entries() - 1;
   for (uint32_t index = 0; index < slots_.size(); ++index) {
     slots_[index].tag = index;
     slots_[index].next_free = index + 1;
@@ -94,53 +95,14 @@ Time UringBackend::now() noexcept {
 
 // Submitting.
 
-void UringBackend::submit_to_backend(Operation& operation) noexcept {
-  if (waiting_.empty() && free_slot_ != slot_none) [[likely]] {
-    if (io_uring_sqe* entry = ring_.stage()) [[likely]] return start(operation, *entry);
+inline int32_t UringBackend::arena_index(const Operation& operation) const noexcept {
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(operation.memory());
+  const uintptr_t end = begin + operation.chunk_size();
+  for (size_t index = 0; index < arenas_.size(); ++index) {
+    if (arenas_[index].end == 0) continue;
+    if (begin >= arenas_[index].begin && end <= arenas_[index].end) return static_cast<int32_t>(index);
   }
-  ++counters_.queued;
-  operation.place = Operation::Place::queued;
-  waiting_.push_back(operation);
-}
-
-inline void UringBackend::start(Operation& operation, io_uring_sqe& entry) noexcept {
-  const uint32_t index = free_slot_;
-  Slot& slot = slots_[index];
-  free_slot_ = slot.next_free;
-  slot.operation = &operation;
-  operation.slot = index;
-  operation.place = Operation::Place::in_flight;
-  ++in_flight_count_;
-  const Descriptor* file = operation.descriptor();
-  slot.is_disk = file != nullptr && file->is_disk;
-  disk_operations_count_ += slot.is_disk;
-  fill(entry, operation);
-  entry.user_data = slot.tag;
-}
-
-void UringBackend::fill(io_uring_sqe& entry, Operation& operation) noexcept {
-  const Descriptor* file = operation.descriptor();
-  const int fd = file == nullptr ? -1 : file->fd;
-  switch (operation.opcode()) {
-    case Opcode::nop: io_uring_prep_nop(&entry); break;
-    case Opcode::read:
-    case Opcode::write:
-    case Opcode::readv:
-    case Opcode::writev: fill_transfer(entry, operation); break;
-    case Opcode::sync: io_uring_prep_fsync(&entry, fd, 0); break;
-    case Opcode::sync_data: io_uring_prep_fsync(&entry, fd, IORING_FSYNC_DATASYNC); break;
-    case Opcode::allocate:
-      io_uring_prep_rw(IORING_OP_FALLOCATE, &entry, fd, reinterpret_cast<void*>(operation.size()), 0,
-                       operation.offset());
-      break;
-    case Opcode::open:
-      io_uring_prep_openat(&entry, AT_FDCWD, operation.path(), operation.open_flags(), operation.open_mode());
-      break;
-    case Opcode::stat:
-      io_uring_prep_statx(&entry, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_DIOALIGN, operation.status());
-      break;
-    case Opcode::close: io_uring_prep_close(&entry, fd); break;
-  }
+  return -1;
 }
 
 inline void UringBackend::fill_transfer(io_uring_sqe& entry, Operation& operation) noexcept {
@@ -171,14 +133,58 @@ inline void UringBackend::fill_transfer(io_uring_sqe& entry, Operation& operatio
   }
 }
 
-inline int32_t UringBackend::arena_index(const Operation& operation) const noexcept {
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(operation.memory());
-  const uintptr_t end = begin + operation.chunk_size();
-  for (size_t index = 0; index < arenas_.size(); ++index) {
-    if (arenas_[index].end == 0) continue;
-    if (begin >= arenas_[index].begin && end <= arenas_[index].end) return static_cast<int32_t>(index);
+inline void UringBackend::start(Operation& operation, io_uring_sqe& entry) noexcept {
+  const uint32_t index = free_slot_;
+  Slot& slot = slots_[index];
+  free_slot_ = slot.next_free;
+  slot.operation = &operation;
+  operation.slot = index;
+  operation.place = Operation::Place::in_flight;
+  ++in_flight_count_;
+  const Descriptor* file = operation.descriptor();
+  slot.is_disk = file != nullptr && file->is_disk;
+  disk_operations_count_ += slot.is_disk;
+  entry.user_data = slot.tag;
+  if (operation.is_transfer()) [[likely]] {
+    fill_transfer(entry, operation);
+  } else {
+    fill(entry, operation);
+    entry.user_data = slot.tag;
   }
-  return -1;
+}
+
+void UringBackend::submit_to_backend(Operation& operation) noexcept {
+  if (waiting_.empty() && free_slot_ != slot_none) [[likely]] {
+    if (io_uring_sqe* entry = ring_.stage()) [[likely]] return start(operation, *entry);
+  }
+  ++counters_.queued;
+  operation.place = Operation::Place::queued;
+  waiting_.push_back(operation);
+}
+
+void UringBackend::fill(io_uring_sqe& entry, Operation& operation) noexcept {
+  const Descriptor* file = operation.descriptor();
+  const int fd = file == nullptr ? -1 : file->fd;
+  switch (operation.opcode()) {
+    case Opcode::nop: io_uring_prep_nop(&entry); break;
+    case Opcode::read:
+    case Opcode::write:
+    case Opcode::readv:
+    case Opcode::writev: break;  // fill_transfer()
+    case Opcode::sync: io_uring_prep_fsync(&entry, fd, 0); break;
+    case Opcode::sync_data: io_uring_prep_fsync(&entry, fd, IORING_FSYNC_DATASYNC); break;
+    case Opcode::allocate:
+      io_uring_prep_rw(IORING_OP_FALLOCATE, &entry, fd, reinterpret_cast<void*>(operation.size()), 0,
+                       operation.offset());
+      break;
+    case Opcode::open:
+      io_uring_prep_openat(&entry, AT_FDCWD, operation.path(), operation.open_flags(), operation.open_mode());
+      break;
+    case Opcode::stat:
+      io_uring_prep_statx(&entry, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_DIOALIGN, operation.status());
+      break;
+    case Opcode::close: io_uring_prep_close(&entry, fd); break;
+  }
 }
 
 void UringBackend::admit() noexcept {
@@ -254,9 +260,8 @@ inline void UringBackend::handle(const io_uring_cqe& completion) noexcept {
   const uint64_t tag = completion.user_data;
   if ((tag & data_special) != 0) [[unlikely]] return handle_special(tag);
   const uint32_t index = static_cast<uint32_t>(tag);
-  SPINDLE_ASSERT(index < slots_.size() && slots_[index].tag == tag && slots_[index].operation != nullptr,
-                 "a completion for an operation that is not in flight");
-  Slot& slot = slots_[index];
+  Slot& slot = slots_[index & slot_mask_];
+  SPINDLE_ASSERT(slot.tag == tag, "a completion for an operation that is not in flight");
   Operation& operation = *slot.operation;
   slot.operation = nullptr;
   slot.tag = (tag + generation_step) & ~data_special;
@@ -274,6 +279,7 @@ void UringBackend::handle_special(uint64_t tag) noexcept {
   } else {
     SPINDLE_ASSERT(tag == data_wake, "a completion that nobody asked for");
     wake_is_armed_ = false;
+    is_woken_.exchange(false, std::memory_order_acq_rel);
   }
 }
 
@@ -288,8 +294,8 @@ void UringBackend::poll() noexcept {
   enter({});
 }
 
-bool UringBackend::arm_wake() noexcept {
-  if (wake_is_armed_) return true;
+inline bool UringBackend::arm_wake() noexcept {
+  if (wake_is_armed_) [[likely]] return true;
   io_uring_sqe* entry = ring_.stage();
   if (entry == nullptr) return false;
   io_uring_prep_read(entry, wake_descriptor_, &wake_value_, sizeof(wake_value_), 0);
@@ -300,13 +306,7 @@ bool UringBackend::arm_wake() noexcept {
 
 void UringBackend::wait(Time until) noexcept {
   stage_cancels();
-  const bool can_sleep = arm_wake();
-  is_sleeping_.store(true, std::memory_order_seq_cst);
-  const bool was_woken = is_woken_.exchange(false, std::memory_order_seq_cst);
-  if (was_woken || !can_sleep || ring_.has_completions()) {
-    is_sleeping_.store(false, std::memory_order_relaxed);
-    return enter({});
-  }
+  if (!arm_wake() || ring_.has_completions()) return enter({});
   Ring::Wait how;
   how.count = wait_count();
   how.batch_timeout = options_.batch_timeout;
@@ -317,15 +317,15 @@ void UringBackend::wait(Time until) noexcept {
   }
   if (how.timeout == Duration::zero()) how = Ring::Wait{};
   enter(how);
-  is_sleeping_.store(false, std::memory_order_relaxed);
 }
 
 void UringBackend::wake() noexcept {
-  is_woken_.store(true, std::memory_order_seq_cst);
-  if (!is_sleeping_.load(std::memory_order_seq_cst)) return;
+  // Whoever finds the flag set is covered by the write that is on its way: the loop clears the flag before it looks at
+  // what was posted.
+  if (is_woken_.exchange(true, std::memory_order_acq_rel)) return;
   const uint64_t one = 1;
   const ssize_t written = ::write(wake_descriptor_, &one, sizeof(one));
-  static_cast<void>(written);  // full (EAGAIN can't be) or not, the reader is woken
+  SPINDLE_ASSERT(written == sizeof(one), "an eventfd refused a write");
 }
 
 // Registering.

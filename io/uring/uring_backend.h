@@ -108,6 +108,7 @@ class UringBackend final : public Backend {
   Capabilities capabilities_;
   Counters counters_;
   std::vector<Slot> slots_;
+  uint32_t slot_mask_ = 0;
   uint32_t free_slot_ = 0;
   uint32_t in_flight_count_ = 0;
   uint32_t disk_operations_count_ = 0;  ///< in flight: what batching counts
@@ -120,8 +121,7 @@ class UringBackend final : public Backend {
   int wake_descriptor_ = -1;
   uint64_t wake_value_ = 0;             ///< the kernel writes here while the wake read is armed
   bool wake_is_armed_ = false;
-  std::atomic<bool> is_woken_{false};
-  std::atomic<bool> is_sleeping_{false};
+  std::atomic<bool> is_woken_{false};   ///< the eventfd was written and not read yet: one write is enough
 };
 
 }  // namespace spindle

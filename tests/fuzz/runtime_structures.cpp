@@ -131,19 +131,12 @@ Task<Result<void>> do_scope(Machine& machine, Place place, FuzzEvent event) {
   Guard guard(machine, place);
   const ScopeOptions options = options_of(event);
   OpenScope scope(machine, place, options);
-  auto scoped = with_scope(options, scope_body, machine, place, scope.model, 2 + event.c % 8);
+  uint32_t budget = 2 + event.c % 8;  // named: the scope's body takes it by reference
+  auto scoped = with_scope(options, scope_body, machine, place, scope.model, budget);
   const Result<void> result = co_await std::move(scoped);
   scope.close(place, result);
   guard.finish();
   co_return result;
-}
-
-Task<Result<void>> latch_body(Scope& scope, Machine& machine, Place& place, ModelScope& model, uint32_t count) {
-  model.real = &scope;
-  machine.scopes.push_back(&model);
-  const Place inside{model.context, place.strand, &model, place.depth + 2};
-  co_await ok(run_block(machine, inside, count));
-  co_return Result<void>();
 }
 
 /// Children with a token each; the body waits until all tokens are gone.
@@ -181,19 +174,254 @@ Task<Result<void>> spawn_and_close(Machine& machine, Place place, FuzzEvent even
   co_return result;
 }
 
-Task<Result<void>> group_body(Scope& scope, Machine& machine, Place& place, ModelScope& model, FuzzEvent& event) {
+/// Outlives the scope whose children hold tokens of it.
+struct Group {
+  explicit Group(const FuzzEvent& from) : event(from), latch(from.b % 3) { opened.is_set = latch.count() == 0; }
+  FuzzEvent event;
+  Latch latch;
+  ModelEvent opened;
+  Gate gate;
+  ModelGate model_gate;
+};
+
+Task<Result<void>> group_body(Scope& scope, Machine& machine, Place& place, ModelScope& model, Group& group) {
   model.real = &scope;
   machine.scopes.push_back(&model);
   const Place inside{model.context, place.strand, &model, place.depth + 2};
-  Result<void> result;
-  if (event.action == Action::latch) {
-    Guard guard(machine, inside);
-    guard.finish();
-    result = co_await latch_body(scope, machine, place, model, 0);
-  }
-  static_cast<void>(inside);
+  auto waiting = group.event.action == Action::latch
+                     ? spawn_and_wait(machine, inside, group.event, group.latch, group.opened)
+                     : spawn_and_close(machine, inside, group.event, group.gate, group.model_gate);
+  const Result<void> result = co_await std::move(waiting);
+  if (!result.has_value()) machine.model.note_error(model, result.error());
   co_return result;
 }
 
+Task<Result<void>> do_group(Machine& machine, Place place, FuzzEvent event) {
+  Guard guard(machine, place);
+  Group group(event);
+  const ScopeOptions options = options_of(event);
+  OpenScope scope(machine, place, options);
+  auto scoped = with_scope(options, group_body, machine, place, scope.model, group);
+  const Result<void> result = co_await std::move(scoped);
+  scope.close(place, result);
+  guard.finish();
+  co_return result;
+}
+
+/// Passes a result on and leaves its error where the caller finds it.
+Task<Result<void>> observe(Task<Result<void>> task, std::optional<Error>* error) {
+  const Result<void> result = co_await std::move(task);
+  if (!result.has_value()) *error = result.error();
+  co_return result;
+}
+
+Task<Result<void>> do_timeout(Machine& machine, Place place, FuzzEvent event) {
+  Guard guard(machine, place);
+  ModelContext& section = machine.model.open(place.context);
+  const uint32_t for_ns = event.a % 8 == 0 ? 0 : event.a % 60'000;
+  const Duration duration(for_ns);
+  machine.model.arm_timeout(section, machine.now_ns(), for_ns);
+  std::optional<Error> expected;
+  auto nested = observe(run_block(machine, place.inside(section), 1 + event.c % 4), &expected);
+  const Result<void> result = co_await timeout(duration, std::move(nested));
+  machine.check_alive();
+  machine.model.disarm_timeout(section);
+  const bool timed_out = section.has_fired && !place.context->is_cancelled;
+  if (timed_out && !expected.has_value()) machine.model.mark(Mark::timeout_lost_to_completion);
+  if (timed_out && expected.has_value() && expected->code == ErrorCode::cancelled) {
+    expected->code = ErrorCode::timed_out;
+  }
+  machine.check_same(result, expected, "timeout() gave another result than what it ran");
+  machine.model.close(section);
+  if (!result.has_value()) place.strand->last_error = result.error();
+  guard.finish();
+  co_return result;
+}
+
+Task<Result<void>> do_timeout_leaf(Machine& machine, Place place, FuzzEvent event) {
+  Guard guard(machine, place);
+  ModelContext& section = machine.model.open(place.context);
+  const uint32_t for_ns = event.a % 8 == 0 ? 0 : event.a % 60'000;
+  const Duration duration(for_ns);
+  machine.model.arm_timeout(section, machine.now_ns(), for_ns);
+  Ticket ticket(WaitKind::simple, section);
+  machine.model.wait(ticket, machine.model_events[event.b % 3]);
+  const Result<void> result = co_await timeout(duration, machine.primitives->events[event.b % 3].wait());
+  machine.check_alive();
+  machine.model.disarm_timeout(section);
+  const bool timed_out = section.has_fired && !place.context->is_cancelled;
+  const ErrorCode wanted = timed_out ? ErrorCode::timed_out : ErrorCode::cancelled;
+  FUZZ_CHECK(result.has_value() || result.error().code == wanted, "timeout() of a wait gave another error");
+  if (timed_out && result.has_value()) machine.model.mark(Mark::timeout_lost_to_completion);
+  machine.check_outcome(ticket, result.has_value(), ErrorCode::cancelled);
+  machine.model.close(section);
+  if (!result.has_value()) place.strand->last_error = result.error();
+  guard.finish();
+  co_return result;
+}
+
+Task<Result<void>> do_shield(Machine& machine, Place place, FuzzEvent event) {
+  Guard guard(machine, place);
+  ModelContext& section = machine.model.open(place.context, true);
+  std::optional<Error> expected;
+  auto nested = observe(run_block(machine, place.inside(section), 1 + event.c % 4), &expected);
+  const Result<void> result = co_await shield(std::move(nested));
+  machine.check_same(result, expected, "shield() gave another result than what it ran");
+  machine.model.close(section);
+  guard.finish();
+  co_return result;
+}
+
+template <class T>
+Result<void> without_value(const Result<T>& result) {
+  if (!result.has_value()) return Unexpected(result.error());
+  return {};
+}
+
+Task<Result<void>> do_when_all(Machine& machine, Place place, FuzzEvent event) {
+  Guard guard(machine, place);
+  OpenScope scope(machine, place, ScopeOptions());
+  ModelContext* const first = &scope.add_child();
+  ModelContext* const second = &scope.add_child();
+  ModelContext* const third = &scope.add_child();
+  auto all = when_all(run_child(&machine, &scope.model, first, event.a % 4, std::nullopt),
+                      run_child(&machine, &scope.model, second, event.b % 4, std::nullopt),
+                      run_child(&machine, &scope.model, third, event.c % 4, std::nullopt));
+  const auto result = co_await std::move(all);
+  scope.close(place, without_value(result));
+  guard.finish();
+  co_return without_value(result);
+}
+
+struct RaceModel {
+  bool is_decided = false;
+  std::optional<Error> error;
+};
+
+Task<Result<void>> run_racer(Machine* machine, ModelScope* scope, ModelContext* context, uint32_t budget,
+                             RaceModel* race) {
+  StrandState strand;
+  const Place place{context, &strand, scope, 3};
+  const Result<void> result = co_await run_block(*machine, place, budget);
+  if (race->is_decided) {
+    machine->model.mark(Mark::race_lost);
+  } else {
+    race->is_decided = true;
+    if (!result.has_value()) race->error = result.error();
+    machine->model.cancel(*scope->context);
+  }
+  machine->model.end_child(*scope, *context, Result<void>());
+  co_return result;
+}
+
+Task<Result<void>> do_race(Machine& machine, Place place, FuzzEvent event) {
+  Guard guard(machine, place);
+  OpenScope scope(machine, place, ScopeOptions());
+  RaceModel model;
+  ModelContext* const first = &scope.add_child();
+  ModelContext* const second = &scope.add_child();
+  auto both = race(run_racer(&machine, &scope.model, first, event.a % 5, &model),
+                   run_racer(&machine, &scope.model, second, event.b % 5, &model));
+  const auto raced = co_await std::move(both);
+  const Result<void> result = without_value(raced);
+  FUZZ_CHECK(scope.model.child_count == 0, "a race returned before its losers were gone");
+  machine.check_same(result, model.error, "a race's result is not the winner's");
+  scope.end(place, result);
+  guard.finish();
+  co_return result;
+}
+
+struct EachModel {
+  ModelScope* scope;
+  uint32_t count_max;
+  size_t started_count;
+};
+
+SPINDLE_TASK_WRAPPER Task<Result<void>> begin_item(uint32_t budget, Machine& machine, EachModel& each) {
+  ++each.started_count;
+  ++each.scope->place_count;
+  FUZZ_CHECK(each.scope->child_count < each.count_max, "for_each_bounded runs more at once than it may");
+  return begin_child(&machine, each.scope, budget, std::nullopt);
+}
+
+Task<Result<void>> do_for_each(Machine& machine, Place place, FuzzEvent event) {
+  Guard guard(machine, place);
+  std::vector<uint32_t> budgets;
+  for (uint32_t left = event.a % 6; left > 0; --left) budgets.push_back((event.b >> left) % 4);
+  OpenScope scope(machine, place, ScopeOptions());
+  EachModel each{&scope.model, 1 + event.c % 3, 0};
+  const Result<void> result = co_await for_each_bounded(budgets, each.count_max, begin_item, machine, each);
+  if (each.started_count < budgets.size()) scope.model.child_was_cancelled = true;
+  scope.close(place, result);
+  guard.finish();
+  co_return result;
+}
+
+Task<Result<void>> do_call(Machine& machine, Place place, uint32_t budget) {
+  Guard guard(machine, place);
+  co_await ok(run_block(machine, place.deeper(), budget));
+  guard.finish();
+  co_return Result<void>();
+}
+
+Task<Result<void>> do_fail(Machine& machine, Place place) {
+  Guard guard(machine, place);
+  guard.finish();
+  place.strand->last_error = Error{ErrorCode::system, static_cast<int32_t>(machine.event_next), "fuzz", 0};
+  co_return Unexpected(place.strand->last_error);
+}
+
+Task<Result<void>> root_body(Scope& scope, Machine& machine, Place& place, ModelScope& model) {
+  model.real = &scope;
+  machine.scopes.push_back(&model);
+  const Place inside{model.context, place.strand, &model, 1};
+  while (machine.has_events() && !model.context->is_cancelled) {
+    const Result<void> result = co_await run_block(machine, inside, 8);
+    if (!result.has_value()) FUZZ_CHECK(result.error() == place.strand->last_error, "an error changed on its way");
+  }
+  co_return Result<void>();
+}
+
 }  // namespace
+
+SPINDLE_TASK_WRAPPER Task<Result<void>> do_structure(Machine& machine, Place place, FuzzEvent event) {
+  switch (event.action) {
+    case Action::fail: return do_fail(machine, place);
+    case Action::scope: return do_scope(machine, place, event);
+    case Action::spawn: return spawn_child(machine, place, 1 + event.c % 6, std::nullopt);
+    case Action::timeout: return do_timeout(machine, place, event);
+    case Action::timeout_leaf: return do_timeout_leaf(machine, place, event);
+    case Action::shield: return do_shield(machine, place, event);
+    case Action::when_all: return do_when_all(machine, place, event);
+    case Action::race: return do_race(machine, place, event);
+    case Action::for_each: return do_for_each(machine, place, event);
+    case Action::latch:
+    case Action::gate: return do_group(machine, place, event);
+    default: return do_call(machine, place, 1 + event.c % 4);
+  }
+}
+
+Task<Result<void>> run_root(Machine& machine) {
+  Primitives primitives;
+  machine.primitives = &primitives;
+  StrandState strand;
+  Place place{machine.root, &strand, nullptr, 0};
+  Guard guard(machine, place);
+  guard.finish();
+  const OpenOptions options{.access = Access::read_write, .create = true};
+  File file = co_await ok(File::open("data", options));
+  co_await ok(file.allocate(0, ExpectedDisk::size));
+  machine.file = &file;
+  const ScopeOptions collect{.on_error = OnError::collect};
+  OpenScope scope(machine, place, collect);
+  auto scoped = with_scope(collect, root_body, machine, place, scope.model);
+  const Result<void> result = co_await std::move(scoped);
+  scope.close(place, result);
+  if (machine.value_next % 2 == 0) {
+    const Result<void> closed = co_await file.close();
+    FUZZ_CHECK(closed.has_value(), "a file could not be closed");
+  }
+  co_return Result<void>();
+}
+
 }  // namespace spindle::fuzz

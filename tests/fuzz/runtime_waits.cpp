@@ -200,10 +200,13 @@ bool do_at_once(Machine& machine, const Place& place, const FuzzEvent& event) {
       real.channels[event.a % 2].close();
       return true;
     case Action::cancel_scope:
-      if (place.depth > 1) cancel(machine, *place.scope);
+      if (place.scope->real == nullptr) return true;
+      if (place.scope != machine.scopes.front() || event.b % 16 == 0) cancel(machine, *place.scope);
       return true;
     case Action::cancel_any_scope:
-      cancel(machine, *machine.scopes[event.a % machine.scopes.size()]);
+      if (const size_t index = event.a % machine.scopes.size(); index != 0 || event.b % 16 == 0) {
+        cancel(machine, *machine.scopes[index]);
+      }
       return true;
     case Action::cancel_root: machine.cancel_root_in_steps = event.a % 20; return true;
     case Action::kill: machine.kill_in_steps = event.a % 20; return true;

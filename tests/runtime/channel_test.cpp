@@ -147,7 +147,8 @@ std::string tell(Story story) {
   {
     TestLoop test;
     Names names(2);
-    CHECK(run(test.loop, with_scope<Story, Names*, Trace*>, ScopeOptions{}, story, &names, &trace).has_value());
+    CHECK(
+        run(test.loop, with_scope<Story, Names*, Trace*>, ScopeOptions{}, story, &names, &trace).has_value());
   }
   CHECK(Probe::live_count == 0);
   return trace.text();
@@ -191,7 +192,7 @@ Task<Result<void>> send_all(Scope& scope, Traffic* traffic) {
 
 Task<Result<void>> carry_traffic(Scope& scope, Traffic* traffic) {
   for (uint64_t seed = 10; seed < 13; ++seed) co_await ok(scope.spawn(receive_much, traffic, seed));
-  co_await ok(with_scope({}, send_all, traffic));
+  co_await ok(with_scope(ScopeOptions(), send_all, traffic));
   traffic->channel.close();
   co_return Result<void>();
 }
@@ -209,54 +210,60 @@ Task<Result<void>> wait_on_dying(Scope& scope) {
   co_return Result<void>();
 }
 
-TEST_SUITE("channel") {
-  TEST_CASE("sending keeps what every wait promises") { check_wait_contract<SendStation>(); }
+TEST_SUITE_BEGIN("channel");
 
-  TEST_CASE("receiving keeps what every wait promises") { check_wait_contract<ReceiveStation>(); }
+TEST_CASE("sending keeps what every wait promises") { check_wait_contract<SendStation>(); }
 
-  TEST_CASE("closing fails the senders that wait, drops their values, and leaves the buffered ones") {
-    tell(close_on_senders);
-  }
+TEST_CASE("receiving keeps what every wait promises") { check_wait_contract<ReceiveStation>(); }
 
-  TEST_CASE("closing fails the receivers that wait; what one was handed before it keeps") {
-    tell(close_on_receivers);
-  }
+TEST_CASE("closing fails the senders that wait, drops their values, and leaves the buffered ones") {
+  tell(close_on_senders);
+}
 
-  TEST_CASE("a cancelled send drops its value, and values left in a channel die with it") {
-    CHECK(tell(leave_values_behind).find("aok bok ~c timed out ~") == 0);
-  }
+TEST_CASE("closing fails the receivers that wait; what one was handed before it keeps") {
+  tell(close_on_receivers);
+}
 
-  TEST_CASE("a send that ends its task by an early exit drops its value first") {
-    CHECK(tell(drop_on_early_exit) == "~value ~local closed");
-  }
+TEST_CASE("a cancelled send drops its value, and values left in a channel die with it") {
+  CHECK(tell(leave_values_behind).find("aok bok ~c timed out ~") == 0);
+}
 
-  TEST_CASE("a value goes to the receiver that waits, past the buffer") { tell(hand_over_directly); }
+TEST_CASE("a send that ends its task by an early exit drops its value first") {
+  CHECK(tell(drop_on_early_exit) == "~value ~local closed");
+}
 
-  TEST_CASE("a receive makes room for the first who waits to send, in order") { tell(refill_from_senders); }
+TEST_CASE("a value goes to the receiver that waits, past the buffer") { tell(hand_over_directly); }
 
-  TEST_CASE("no value is lost or doubled between senders and receivers that give up at random") {
-    for (uint64_t seed = 0; seed < 5; ++seed) {
-      Loop::Options options;
-      options.schedule_randomly = seed > 0;
-      options.random_seed = seed;
-      TestLoop test(options);
-      Traffic traffic{Channel<uint64_t>(3)};
-      CHECK(run(test.loop, with_scope<decltype(&carry_traffic), Traffic*>, ScopeOptions{}, &carry_traffic, &traffic)
-                .has_value());
-      CHECK(traffic.sum_received > 0);
-      CHECK(traffic.sum_dropped > 0);
-      CHECK(traffic.sum_sent == traffic.sum_received + traffic.sum_dropped);
-    }
-  }
+TEST_CASE("a receive makes room for the first who waits to send, in order") { tell(refill_from_senders); }
 
-  TEST_CASE("misuse of a channel is caught") {
-    expect_abort([] { Channel<int> channel(0); }, "a channel needs room for at least one value");
-    expect_abort([] {
-      TestLoop test;
-      static_cast<void>(run(test.loop, with_scope<decltype(&wait_on_dying)>, ScopeOptions{}, &wait_on_dying));
-    }, "a wait primitive was destroyed with tasks waiting on it");
+TEST_CASE("no value is lost or doubled between senders and receivers that give up at random") {
+  for (uint64_t seed = 0; seed < 5; ++seed) {
+    Loop::Options options;
+    options.schedule_randomly = seed > 0;
+    options.random_seed = seed;
+    TestLoop test(options);
+    Traffic traffic{Channel<uint64_t>(3)};
+    CHECK(run(test.loop, with_scope<decltype(&carry_traffic), Traffic*>, ScopeOptions{}, &carry_traffic,
+              &traffic)
+              .has_value());
+    CHECK(traffic.sum_received > 0);
+    CHECK(traffic.sum_dropped > 0);
+    CHECK(traffic.sum_sent == traffic.sum_received + traffic.sum_dropped);
   }
 }
+
+TEST_CASE("misuse of a channel is caught") {
+  expect_abort([] { Channel<int> channel(0); }, "a channel needs room for at least one value");
+  expect_abort(
+      [] {
+        TestLoop test;
+        static_cast<void>(
+            run(test.loop, with_scope<decltype(&wait_on_dying)>, ScopeOptions{}, &wait_on_dying));
+      },
+      "a wait primitive was destroyed with tasks waiting on it");
+}
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace spindle

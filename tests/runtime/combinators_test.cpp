@@ -45,7 +45,8 @@ Task<Result<void>> all_of_three(Trace* trace) {
 }
 
 Task<Result<void>> all_with_an_error(Trace* trace) {
-  auto tasks = when_all(sleep_and_give(trace, 3600, 1), sleep_and_fail(trace, 1), sleep_and_give(trace, 1, 2));
+  auto tasks =
+      when_all(sleep_and_give(trace, 3600, 1), sleep_and_fail(trace, 1), sleep_and_give(trace, 1, 2));
   const auto all = co_await std::move(tasks);
   trace->add(word_of(all));
   CHECK(std::string(all.error().where) == "failing");
@@ -150,7 +151,6 @@ Task<Result<void>> each_until_an_error(Trace*) {
   co_return Result<void>();
 }
 
-
 Task<Result<void>> take_pointer(int* item, int& sum) {
   sum += *item;
   co_return Result<void>();
@@ -222,65 +222,73 @@ std::string tell_with_cancel(Story story) {
   return trace.text();
 }
 
-TEST_SUITE("combinators") {
-  TEST_CASE("when_all() runs all at once and gives their values, move-only and void ones too") {
-    CHECK(tell(all_of_three, 3) == "ok1 ~1 ok");
-  }
+TEST_SUITE_BEGIN("combinators");
 
-  TEST_CASE("the first error of when_all() cancels the others, joins them, and is the result") {
-    CHECK(tell(all_with_an_error, 1) == "fails ok2 ~2 cancelled1 ~1 closed ok");
-  }
-
-  TEST_CASE("when_all_settled() gives every result, and an error cancels nobody") {
-    CHECK(tell(all_settled, 3) == "fails ok1 ~1 closed ok ok");
-  }
-
-  TEST_CASE("when_all_settled() that is cancelled keeps the results that were there") {
-    CHECK(tell(all_settled_under_timeout, 2) == "ok1 ~1 cancelled2 ~2 ok cancelled ok ok");
-  }
-
-  TEST_CASE("the first of a race wins; the losers are cancelled, and joined before it returns") {
-    CHECK(tell(race_of_three, 1) == "ok2 ~2 cancelled3 ~3 cancelled1 ~1 joined ok");
-  }
-
-  TEST_CASE("an error may win a race") { CHECK(tell(race_with_an_error, 1) == "fails cancelled1 ~1 closed ok"); }
-
-  TEST_CASE("a loser that can't be cancelled is waited for, and its value dropped") {
-    CHECK(tell(race_with_a_stubborn_one, 5) == "ok1 ~1 ok");
-  }
-
-  TEST_CASE("of a tie the first is the winner") {
-    CHECK(tell(race_to_a_tie, 1) == "ok1 ~1 ok2 ~2 ok");
-    CHECK(tell(race_without_waits, 0) == "ok1 ~1 ok");
-  }
-
-  TEST_CASE("a cancel from outside ends when_all() and race() as cancelled, all joined") {
-    CHECK(tell_with_cancel(all_cancelled) == "cancelled2 ~2 cancelled1 ~1 cancelled");
-    CHECK(tell_with_cancel(race_cancelled) == "cancelled2 ~2 cancelled1 ~1 cancelled");
-  }
-
-  TEST_CASE("for_each_bounded() runs no more than its bound at once, and all of them") {
-    CHECK(tell(each_of_twenty, 47) == "ok");
-  }
-
-  TEST_CASE("the first error of for_each_bounded() ends the rest") { CHECK(tell(each_until_an_error, 18) == "ok"); }
-
-  TEST_CASE("for_each_bounded() over nothing ends at once, and with a wide bound it takes all") {
-    CHECK(tell(each_of_none, 0) == "ok");
-  }
-
-  TEST_CASE("for_each_bounded() that is cancelled joins what runs and spawns no more") {
-    CHECK(tell(each_under_timeout, 20) == "timed out ok");
-  }
-
-  TEST_CASE("for_each_bounded() with no child allowed is a caught bug") {
-    expect_abort([] {
-      TestLoop test;
-      Trace trace;
-      static_cast<void>(run(test.loop, bound_of_zero, &trace));
-    }, "for_each_bounded with no child allowed");
-  }
+TEST_CASE("when_all() runs all at once and gives their values, move-only and void ones too") {
+  CHECK(tell(all_of_three, 3) == "ok1 ~1 ok");
 }
+
+TEST_CASE("the first error of when_all() cancels the others, joins them, and is the result") {
+  CHECK(tell(all_with_an_error, 1) == "fails ok2 ~2 cancelled1 ~1 closed ok");
+}
+
+TEST_CASE("when_all_settled() gives every result, and an error cancels nobody") {
+  CHECK(tell(all_settled, 3) == "fails ok1 ~1 closed ok ok");
+}
+
+TEST_CASE("when_all_settled() that is cancelled keeps the results that were there") {
+  CHECK(tell(all_settled_under_timeout, 2) == "ok1 ~1 cancelled2 ~2 ok cancelled ok ok");
+}
+
+TEST_CASE("the first of a race wins; the losers are cancelled, and joined before it returns") {
+  CHECK(tell(race_of_three, 1) == "ok2 ~2 cancelled3 ~3 cancelled1 ~1 joined ok");
+}
+
+TEST_CASE("an error may win a race") {
+  CHECK(tell(race_with_an_error, 1) == "fails cancelled1 ~1 closed ok");
+}
+
+TEST_CASE("a loser that can't be cancelled is waited for, and its value dropped") {
+  CHECK(tell(race_with_a_stubborn_one, 5) == "ok1 ~1 ok");
+}
+
+TEST_CASE("of a tie the first is the winner") {
+  CHECK(tell(race_to_a_tie, 1) == "ok1 ~1 ok2 ~2 ok");
+  CHECK(tell(race_without_waits, 0) == "ok1 ~1 ok");
+}
+
+TEST_CASE("a cancel from outside ends when_all() and race() as cancelled, all joined") {
+  CHECK(tell_with_cancel(all_cancelled) == "cancelled2 ~2 cancelled1 ~1 cancelled");
+  CHECK(tell_with_cancel(race_cancelled) == "cancelled2 ~2 cancelled1 ~1 cancelled");
+}
+
+TEST_CASE("for_each_bounded() runs no more than its bound at once, and all of them") {
+  CHECK(tell(each_of_twenty, 47) == "ok");
+}
+
+TEST_CASE("the first error of for_each_bounded() ends the rest") {
+  CHECK(tell(each_until_an_error, 18) == "ok");
+}
+
+TEST_CASE("for_each_bounded() over nothing ends at once, and with a wide bound it takes all") {
+  CHECK(tell(each_of_none, 0) == "ok");
+}
+
+TEST_CASE("for_each_bounded() that is cancelled joins what runs and spawns no more") {
+  CHECK(tell(each_under_timeout, 20) == "timed out ok");
+}
+
+TEST_CASE("for_each_bounded() with no child allowed is a caught bug") {
+  expect_abort(
+      [] {
+        TestLoop test;
+        Trace trace;
+        static_cast<void>(run(test.loop, bound_of_zero, &trace));
+      },
+      "for_each_bounded with no child allowed");
+}
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace spindle

@@ -154,23 +154,31 @@ void tell(Story story) {
   CHECK_FALSE(shared.mutex.is_locked());
 }
 
-TEST_SUITE("condition") {
-  TEST_CASE("a condition keeps what every wait promises") { check_wait_contract<ConditionStation>(); }
+TEST_SUITE_BEGIN("condition");
 
-  TEST_CASE("a predicate is waited for in a loop, with the lock held when it is seen") { tell(predicate_in_a_loop); }
+TEST_CASE("a condition keeps what every wait promises") { check_wait_contract<ConditionStation>(); }
 
-  TEST_CASE("a cancelled waiter gets its lock back before it goes on") { tell(cancel_while_locked); }
-
-  TEST_CASE("who was notified before the cancel succeeds, with the lock") { tell(notify_then_cancel_while_locked); }
-
-  TEST_CASE("the notified wait for the lock behind those who asked before") { tell(notified_queue_for_the_lock); }
-
-  TEST_CASE("a notify that nobody waits for is lost") { tell(notify_nobody); }
-
-  TEST_CASE("waiting without the lock is a caught bug") {
-    expect_abort([] { tell(wait_unlocked); }, "a lock that holds no mutex");
-  }
+TEST_CASE("a predicate is waited for in a loop, with the lock held when it is seen") {
+  tell(predicate_in_a_loop);
 }
+
+TEST_CASE("a cancelled waiter gets its lock back before it goes on") { tell(cancel_while_locked); }
+
+TEST_CASE("who was notified before the cancel succeeds, with the lock") {
+  tell(notify_then_cancel_while_locked);
+}
+
+TEST_CASE("the notified wait for the lock behind those who asked before") {
+  tell(notified_queue_for_the_lock);
+}
+
+TEST_CASE("a notify that nobody waits for is lost") { tell(notify_nobody); }
+
+TEST_CASE("waiting without the lock is a caught bug") {
+  expect_abort([] { tell(wait_unlocked); }, "a lock that holds no mutex");
+}
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace spindle

@@ -39,8 +39,8 @@ class [[nodiscard]] Outcome final : public LeafAwait<Outcome> {
 
 enum class Source { task, task_later, leaf, leaf_later };
 
-/// A chain of `depth` levels, each with three awaits; the one at `index` goes down, and at the bottom it ends the
-/// chain, with an error if `fails`.
+/// A chain of `depth` levels, each with three awaits; the one at `index` goes down, and at the bottom it ends
+/// the chain, with an error if `fails`.
 struct Plan {
   int depth = 1;
   int index = 0;
@@ -180,48 +180,50 @@ void check_plan(const Plan& plan) {
   CHECK(trace.text() == expected_deaths(plan));
 }
 
-TEST_SUITE("early exit") {
-  TEST_CASE("locals die in reverse order and once, before the parent sees the error, at every depth") {
-    for (int depth = 1; depth <= 5; ++depth) {
-      for (int index = 0; index < 3; ++index) {
-        for (Source source : {Source::task, Source::task_later, Source::leaf, Source::leaf_later}) {
-          Plan plan;
-          plan.depth = depth;
-          plan.index = index;
-          plan.source = source;
-          check_plan(plan);
-          plan.fails = false;
-          check_plan(plan);
-        }
+TEST_SUITE_BEGIN("early exit");
+
+TEST_CASE("locals die in reverse order and once, before the parent sees the error, at every depth") {
+  for (int depth = 1; depth <= 5; ++depth) {
+    for (int index = 0; index < 3; ++index) {
+      for (Source source : {Source::task, Source::task_later, Source::leaf, Source::leaf_later}) {
+        Plan plan;
+        plan.depth = depth;
+        plan.index = index;
+        plan.source = source;
+        check_plan(plan);
+        plan.fails = false;
+        check_plan(plan);
       }
     }
   }
-
-  TEST_CASE("two hundred thousand chains leave no frame and no local behind") {
-    TestLoop test;
-    const int failed_count = run(test.loop, run_chains, 200000);
-    CHECK((failed_count > 90000 && failed_count < 110000));
-    CHECK(Counted::live_count == 0);
-    CHECK(test.loop.frames().live_count() == 0);
-  }
-
-  TEST_CASE("an error leaves from inside a loop or a try block, and no handler sees it") {
-    TestLoop test;
-    Trace trace;
-    CHECK_FALSE(run(test.loop, leave_from_loop, &trace).has_value());
-    CHECK(trace.text() == "~0 ~1 ~2");
-    trace.clear();
-    CHECK_FALSE(run(test.loop, leave_from_handler, &trace).has_value());
-    CHECK(trace.text() == "~inner ~outer");
-  }
-
-  TEST_CASE("the error arrives as it left, in a task of another value type") {
-    TestLoop test;
-    const Result<uint64_t> result = run(test.loop, error_of_other_type);
-    CHECK(result.error().code == ErrorCode::closed);
-    CHECK(std::string(result.error().where) == "task");
-  }
 }
+
+TEST_CASE("two hundred thousand chains leave no frame and no local behind") {
+  TestLoop test;
+  const int failed_count = run(test.loop, run_chains, 200000);
+  CHECK((failed_count > 90000 && failed_count < 110000));
+  CHECK(Counted::live_count == 0);
+  CHECK(test.loop.frames().live_count() == 0);
+}
+
+TEST_CASE("an error leaves from inside a loop or a try block, and no handler sees it") {
+  TestLoop test;
+  Trace trace;
+  CHECK_FALSE(run(test.loop, leave_from_loop, &trace).has_value());
+  CHECK(trace.text() == "~0 ~1 ~2");
+  trace.clear();
+  CHECK_FALSE(run(test.loop, leave_from_handler, &trace).has_value());
+  CHECK(trace.text() == "~inner ~outer");
+}
+
+TEST_CASE("the error arrives as it left, in a task of another value type") {
+  TestLoop test;
+  const Result<uint64_t> result = run(test.loop, error_of_other_type);
+  CHECK(result.error().code == ErrorCode::closed);
+  CHECK(std::string(result.error().where) == "task");
+}
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace spindle

@@ -94,43 +94,47 @@ Result<void> run_in_scope(Body body, Trace& trace) {
   return run(test.loop, with_scope<Body, Trace&>, ScopeOptions{}, body, trace);
 }
 
-TEST_SUITE("event") {
-  TEST_CASE("an event keeps what every wait promises") { check_wait_contract<EventStation>(); }
+TEST_SUITE_BEGIN("event");
 
-  TEST_CASE("a latch keeps what every wait promises") { check_wait_contract<LatchStation>(); }
+TEST_CASE("an event keeps what every wait promises") { check_wait_contract<EventStation>(); }
 
-  TEST_CASE("who waited when an event was set is woken although it was reset at once") {
-    Trace trace;
-    CHECK(run_in_scope(set_and_reset, trace).has_value());
-  }
+TEST_CASE("a latch keeps what every wait promises") { check_wait_contract<LatchStation>(); }
 
-  TEST_CASE("a latch opens when it was counted down to zero, and one of zero is open") {
-    Trace trace;
-    CHECK(run_in_scope(count_latch_down, trace).has_value());
-    CHECK(trace.text() == "open counted");
-  }
-
-  TEST_CASE("an event or latch that is destroyed outside of any loop, with nobody waiting, is fine") {
-    Event event;
-    event.set();
-    Latch latch(1);
-    CHECK(event.is_set());
-    CHECK(latch.count() == 1);
-  }
-
-  TEST_CASE("an event that dies while a task waits on it is a caught bug") {
-    Trace trace;
-    expect_abort([&] { static_cast<void>(run_in_scope(die_waited_for, trace)); },
-                 "a wait primitive was destroyed with tasks waiting on it");
-  }
-
-  TEST_CASE("a latch that is counted below zero is a caught bug") {
-    expect_abort([] {
-      Latch latch(2);
-      latch.count_down(3);
-    }, "a latch was counted down below zero");
-  }
+TEST_CASE("who waited when an event was set is woken although it was reset at once") {
+  Trace trace;
+  CHECK(run_in_scope(set_and_reset, trace).has_value());
 }
+
+TEST_CASE("a latch opens when it was counted down to zero, and one of zero is open") {
+  Trace trace;
+  CHECK(run_in_scope(count_latch_down, trace).has_value());
+  CHECK(trace.text() == "open counted");
+}
+
+TEST_CASE("an event or latch that is destroyed outside of any loop, with nobody waiting, is fine") {
+  Event event;
+  event.set();
+  Latch latch(1);
+  CHECK(event.is_set());
+  CHECK(latch.count() == 1);
+}
+
+TEST_CASE("an event that dies while a task waits on it is a caught bug") {
+  Trace trace;
+  expect_abort([&] { static_cast<void>(run_in_scope(die_waited_for, trace)); },
+               "a wait primitive was destroyed with tasks waiting on it");
+}
+
+TEST_CASE("a latch that is counted below zero is a caught bug") {
+  expect_abort(
+      [] {
+        Latch latch(2);
+        latch.count_down(3);
+      },
+      "a latch was counted down below zero");
+}
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace spindle

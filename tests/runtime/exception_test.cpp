@@ -103,7 +103,7 @@ using Body = Task<Result<void>> (*)(Scope&, Trace*);
 Task<Result<void>> catch_from_scope(Body body, Trace* trace) {
   bool is_caught = false;
   try {
-    const Result<void> result = co_await with_scope({}, body, trace);
+    const Result<void> result = co_await with_scope(ScopeOptions(), body, trace);
     static_cast<void>(result);
   } catch (const std::runtime_error&) {
     is_caught = true;
@@ -113,7 +113,6 @@ Task<Result<void>> catch_from_scope(Body body, Trace* trace) {
   co_await ok(yield());  // the scope's section was left
   co_return Result<void>();
 }
-
 
 Task<Result<int>> catch_from_race(Trace* trace) {
   bool is_caught = false;
@@ -144,74 +143,76 @@ Task<Result<int>> catch_from_all(Trace* trace, bool settled) {
   co_return 7;
 }
 
-TEST_SUITE("exceptions") {
-  TEST_CASE("an exception travels through tasks and ok(), and each frame dies on its way") {
-    for (When when : {When::at_once, When::later}) {
-      TestLoop test;
-      Trace trace;
-      CHECK(run(test.loop, catch_it, &trace, when).value() == 3);
-      CHECK(trace.text() == "~thrower ~middle ~outer caught");
-    }
-  }
+TEST_SUITE_BEGIN("exceptions");
 
-  TEST_CASE("an exception leaves run(), and the loop can run again") {
+TEST_CASE("an exception travels through tasks and ok(), and each frame dies on its way") {
+  for (When when : {When::at_once, When::later}) {
     TestLoop test;
     Trace trace;
-    CHECK_THROWS_WITH_AS(run(test.loop, pass_on, &trace, When::later), "user code", std::runtime_error);
-    CHECK_THROWS_AS(run(test.loop, throw_plainly), std::logic_error);
-    CHECK(run(test.loop, catch_it, &trace, When::at_once).value() == 3);
-    CHECK(Probe::live_count == 0);
-  }
-
-  TEST_CASE("an exception through timeout() disarms its timer and leaves its section") {
-    for (When when : {When::at_once, When::later}) {
-      TestLoop test;
-      Trace trace;
-      CHECK(run(test.loop, catch_from_timeout, &trace, when).value() == 4);
-    }
-  }
-
-  TEST_CASE("an exception through shield() leaves its section") {
-    TestLoop test;
-    Trace trace;
-    Root<Result<int>> root(std::source_location::current(), test.loop, catch_from_shield, &trace, When::later);
-    test.drive_ready();
-    root.cancel();
-    test.drive();
-    CHECK(root.take().value() == 5);
-  }
-
-  TEST_CASE("an exception of a child cancels and joins the others before it leaves the scope") {
-    TestLoop test;
-    Trace trace;
-    CHECK(run(test.loop, catch_from_scope, body_of_throwers, &trace).has_value());
-    CHECK(trace.text().find("~thrower") == 0);
-    CHECK(trace.text().find("cancelled ~sleeper") != std::string::npos);
-    CHECK(trace.text().find("body:cancelled") != std::string::npos);
-    CHECK(trace.text().rfind(" joined") == trace.text().size() - 7);
-    CHECK(test.elapsed() == std::chrono::seconds(1));
-  }
-
-  TEST_CASE("an exception of the body cancels and joins the children before it leaves the scope") {
-    TestLoop test;
-    Trace trace;
-    CHECK(run(test.loop, catch_from_scope, body_that_throws, &trace).has_value());
-    CHECK(trace.text() == "cancelled ~sleeper joined");
-  }
-
-  TEST_CASE("an exception through race(), when_all() and when_all_settled() joins the others first") {
-    TestLoop test;
-    Trace trace;
-    CHECK(run(test.loop, catch_from_race, &trace).value() == 6);
-    CHECK(trace.text() == "~thrower cancelled ~sleeper");
-    trace.clear();
-    CHECK(run(test.loop, catch_from_all, &trace, false).value() == 7);
-    CHECK(trace.text() == "~thrower cancelled ~sleeper");
-    trace.clear();
-    CHECK(run(test.loop, catch_from_all, &trace, true).value() == 7);
-    CHECK(trace.text() == "~thrower cancelled ~sleeper");
+    CHECK(run(test.loop, catch_it, &trace, when).value() == 3);
+    CHECK(trace.text() == "~thrower ~middle ~outer caught");
   }
 }
+
+TEST_CASE("an exception leaves run(), and the loop can run again") {
+  TestLoop test;
+  Trace trace;
+  CHECK_THROWS_WITH_AS(run(test.loop, pass_on, &trace, When::later), "user code", std::runtime_error);
+  CHECK_THROWS_AS(run(test.loop, throw_plainly), std::logic_error);
+  CHECK(run(test.loop, catch_it, &trace, When::at_once).value() == 3);
+  CHECK(Probe::live_count == 0);
+}
+
+TEST_CASE("an exception through timeout() disarms its timer and leaves its section") {
+  for (When when : {When::at_once, When::later}) {
+    TestLoop test;
+    Trace trace;
+    CHECK(run(test.loop, catch_from_timeout, &trace, when).value() == 4);
+  }
+}
+
+TEST_CASE("an exception through shield() leaves its section") {
+  TestLoop test;
+  Trace trace;
+  Root<Result<int>> root(std::source_location::current(), test.loop, catch_from_shield, &trace, When::later);
+  test.drive_ready();
+  root.cancel();
+  test.drive();
+  CHECK(root.take().value() == 5);
+}
+
+TEST_CASE("an exception of a child cancels and joins the others before it leaves the scope") {
+  TestLoop test;
+  Trace trace;
+  CHECK(run(test.loop, catch_from_scope, body_of_throwers, &trace).has_value());
+  CHECK(trace.text().find("~thrower") == 0);
+  CHECK(trace.text().find("cancelled ~sleeper") != std::string::npos);
+  CHECK(trace.text().find("body:cancelled") != std::string::npos);
+  CHECK(trace.text().rfind(" joined") == trace.text().size() - 7);
+  CHECK(test.elapsed() == std::chrono::seconds(1));
+}
+
+TEST_CASE("an exception of the body cancels and joins the children before it leaves the scope") {
+  TestLoop test;
+  Trace trace;
+  CHECK(run(test.loop, catch_from_scope, body_that_throws, &trace).has_value());
+  CHECK(trace.text() == "cancelled ~sleeper joined");
+}
+
+TEST_CASE("an exception through race(), when_all() and when_all_settled() joins the others first") {
+  TestLoop test;
+  Trace trace;
+  CHECK(run(test.loop, catch_from_race, &trace).value() == 6);
+  CHECK(trace.text() == "~thrower cancelled ~sleeper");
+  trace.clear();
+  CHECK(run(test.loop, catch_from_all, &trace, false).value() == 7);
+  CHECK(trace.text() == "~thrower cancelled ~sleeper");
+  trace.clear();
+  CHECK(run(test.loop, catch_from_all, &trace, true).value() == 7);
+  CHECK(trace.text() == "~thrower cancelled ~sleeper");
+}
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace spindle

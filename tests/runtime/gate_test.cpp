@@ -95,48 +95,52 @@ std::string tell(Story story, Gate& gate) {
   return trace.text();
 }
 
-TEST_SUITE("gate") {
-  TEST_CASE("closing a gate keeps what every wait promises") { check_wait_contract<GateStation>(); }
+TEST_SUITE_BEGIN("gate");
 
-  TEST_CASE("close() waits until all that is inside has left, and nobody gets in after it") {
-    Gate gate;
-    CHECK(tell(close_waits, gate) == "worked worked closed");
-  }
+TEST_CASE("closing a gate keeps what every wait promises") { check_wait_contract<GateStation>(); }
 
-  TEST_CASE("a cancelled close() leaves the gate closed, and those inside at their work") {
-    Gate gate;
-    CHECK(tell(refuse_while_closing, gate) == "timed out closed worked");
-  }
-
-  TEST_CASE("a pass is given back on an early exit before the parent sees the error") {
-    Gate gate;
-    CHECK(tell(leave_on_early_exit, gate) == "");
-  }
-
-  TEST_CASE("in a cancelled context close() still refuses entry from now on") {
-    Gate gate;
-    CHECK(tell(close_when_cancelled, gate) == "cancelled");
-    CHECK(gate.is_closed());
-  }
-
-  TEST_CASE("a pass moves, and leaves once") {
-    Gate gate;
-    {
-      Gate::Pass first = *gate.try_enter();
-      const Gate::Pass second = std::move(first);
-      CHECK(gate.inside_count() == 1);
-    }
-    CHECK(gate.inside_count() == 0);
-  }
-
-  TEST_CASE("a gate that dies with work inside is a caught bug") {
-    expect_abort([] {
-      auto gate = std::make_unique<Gate>();
-      const Gate::Pass pass = *gate->try_enter();
-      gate.reset();
-    }, "a gate was destroyed with work inside");
-  }
+TEST_CASE("close() waits until all that is inside has left, and nobody gets in after it") {
+  Gate gate;
+  CHECK(tell(close_waits, gate) == "worked worked closed");
 }
+
+TEST_CASE("a cancelled close() leaves the gate closed, and those inside at their work") {
+  Gate gate;
+  CHECK(tell(refuse_while_closing, gate) == "timed out closed worked");
+}
+
+TEST_CASE("a pass is given back on an early exit before the parent sees the error") {
+  Gate gate;
+  CHECK(tell(leave_on_early_exit, gate) == "");
+}
+
+TEST_CASE("in a cancelled context close() still refuses entry from now on") {
+  Gate gate;
+  CHECK(tell(close_when_cancelled, gate) == "cancelled");
+  CHECK(gate.is_closed());
+}
+
+TEST_CASE("a pass moves, and leaves once") {
+  Gate gate;
+  {
+    Gate::Pass first = *gate.try_enter();
+    const Gate::Pass second = std::move(first);
+    CHECK(gate.inside_count() == 1);
+  }
+  CHECK(gate.inside_count() == 0);
+}
+
+TEST_CASE("a gate that dies with work inside is a caught bug") {
+  expect_abort(
+      [] {
+        auto gate = std::make_unique<Gate>();
+        const Gate::Pass pass = *gate->try_enter();
+        gate.reset();
+      },
+      "a gate was destroyed with work inside");
+}
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace spindle

@@ -1,4 +1,5 @@
-// A killed loop: its frames are destroyed from the top down at any moment, nothing runs afterwards and nothing leaks.
+// A killed loop: its frames are destroyed from the top down at any moment, nothing runs afterwards and nothing
+// leaks.
 #include <doctest/doctest.h>
 
 #include <memory>
@@ -147,16 +148,26 @@ Task<Result<void>> shielded(Host* host) {
 
 SPINDLE_TASK_WRAPPER Task<Result<void>> do_one(Host* host) {
   switch (Loop::current().random().below(10)) {
-    case 0: return hold_lock(host);
-    case 1: return await_condition(host);
-    case 2: return hold_permits(host);
-    case 3: return pass_gate(host);
-    case 4: return send_one(host);
-    case 5: return receive_one(host);
-    case 6: return await_event(host);
-    case 7: return race_others(host);
-    case 8: return raise_family(host);
-    default: return shielded(host);
+    case 0:
+      return hold_lock(host);
+    case 1:
+      return await_condition(host);
+    case 2:
+      return hold_permits(host);
+    case 3:
+      return pass_gate(host);
+    case 4:
+      return send_one(host);
+    case 5:
+      return receive_one(host);
+    case 6:
+      return await_event(host);
+    case 7:
+      return race_others(host);
+    case 8:
+      return raise_family(host);
+    default:
+      return shielded(host);
   }
 }
 
@@ -178,7 +189,7 @@ Task<Result<void>> spawn_workers(Scope& scope, Host* host) {
 
 Task<Result<void>> live_with(Host* host) {
   const Resident local;
-  co_await ok(with_scope({}, spawn_workers, host));
+  co_await ok(with_scope(ScopeOptions(), spawn_workers, host));
   co_return Result<void>();
 }
 
@@ -262,7 +273,7 @@ Task<Result<void>> probe_body(Scope& scope, Trace* trace) {
 
 Task<Result<void>> probe_scope(Trace* trace) {
   const Probe local(*trace, "root");
-  co_await ok(with_scope({}, probe_body, trace));
+  co_await ok(with_scope(ScopeOptions(), probe_body, trace));
   co_return Result<void>();
 }
 
@@ -304,7 +315,7 @@ Task<Result<void>> body_with_guard(Scope& scope) {
 }
 
 Task<Result<void>> guarded() {
-  co_await ok(with_scope({}, body_with_guard));
+  co_await ok(with_scope(ScopeOptions(), body_with_guard));
   co_return Result<void>();
 }
 
@@ -317,63 +328,67 @@ Task<Result<void>> descend(int depth) {
   co_return Result<void>();
 }
 
-TEST_SUITE("killed loop") {
-  TEST_CASE("a mixed workload dies at any moment without a leak, and nothing runs afterwards") {
-    Random random(5);
-    uint64_t ran_count = 0;
-    for (uint64_t seed = 0; seed < 150; ++seed) ran_count += kill_after(seed, random.below(3000));
-    CHECK(ran_count > 10000);
-    for (uint64_t turns_count = 0; turns_count < 100; ++turns_count) kill_after(1000 + turns_count, turns_count);
-  }
+TEST_SUITE_BEGIN("killed loop");
 
-  TEST_CASE("primitives that live in the killed frames die with their waiters and holders") {
-    Random random(6);
-    for (uint64_t seed = 0; seed < 100; ++seed) kill_with_its_host(seed, random.below(2000));
-    CHECK(Resident::live_count == 0);
-  }
-
-  TEST_CASE("a chain dies from its leaf to its root, locals in reverse order") {
-    Trace trace;
-    kill_while_waiting(probe_chain, &trace, 3);
-    CHECK(trace.text() == "~0 ~1 ~2 ~3");
-  }
-
-  TEST_CASE("a scope's body dies, then its children with their arguments, then what is around it") {
-    Trace trace;
-    kill_while_waiting(probe_scope, &trace);
-    CHECK(trace.text() == "~body ~child ~argument ~root");
-    CHECK(Probe::live_count == 0);
-  }
-
-  TEST_CASE("a leaf that waits directly inside timeout() or shield() dies with it") {
-    kill_while_waiting(leaf_in_timeout);
-    kill_while_waiting(leaf_in_shield);
-    kill_while_waiting(leaf_in_both);
-  }
-
-  TEST_CASE("a destructor in a killed frame may cancel a scope") {
-    expect_survival([] { kill_while_waiting(guarded); });
-  }
-
-  TEST_CASE("ten thousand tasks that await one another die with their loop") {
-    kill_while_waiting(descend, 10000);
-  }
-
-  TEST_CASE("a root that never began dies with its loop") {
-    TestLoop test;
-    Trace trace;
-    Root<Result<void>> root(std::source_location::current(), test.loop, probe_child, &trace, Probe(trace, "argument"));
-    test.loop.mark_dying();
-    CHECK(trace.text() == "");
-    CHECK(Probe::live_count == 1);
-  }
-
-  TEST_CASE("a loop with nothing to do can be killed") {
-    TestLoop test;
-    test.loop.mark_dying();
-    CHECK(test.loop.is_dying());
-  }
+TEST_CASE("a mixed workload dies at any moment without a leak, and nothing runs afterwards") {
+  Random random(5);
+  uint64_t ran_count = 0;
+  for (uint64_t seed = 0; seed < 150; ++seed) ran_count += kill_after(seed, random.below(3000));
+  CHECK(ran_count > 10000);
+  for (uint64_t turns_count = 0; turns_count < 100; ++turns_count)
+    kill_after(1000 + turns_count, turns_count);
 }
+
+TEST_CASE("primitives that live in the killed frames die with their waiters and holders") {
+  Random random(6);
+  for (uint64_t seed = 0; seed < 100; ++seed) kill_with_its_host(seed, random.below(2000));
+  CHECK(Resident::live_count == 0);
+}
+
+TEST_CASE("a chain dies from its leaf to its root, locals in reverse order") {
+  Trace trace;
+  kill_while_waiting(probe_chain, &trace, 3);
+  CHECK(trace.text() == "~0 ~1 ~2 ~3");
+}
+
+TEST_CASE("a scope's body dies, then its children with their arguments, then what is around it") {
+  Trace trace;
+  kill_while_waiting(probe_scope, &trace);
+  CHECK(trace.text() == "~body ~child ~argument ~root");
+  CHECK(Probe::live_count == 0);
+}
+
+TEST_CASE("a leaf that waits directly inside timeout() or shield() dies with it") {
+  kill_while_waiting(leaf_in_timeout);
+  kill_while_waiting(leaf_in_shield);
+  kill_while_waiting(leaf_in_both);
+}
+
+TEST_CASE("a destructor in a killed frame may cancel a scope") {
+  expect_survival([] { kill_while_waiting(guarded); });
+}
+
+TEST_CASE("ten thousand tasks that await one another die with their loop") {
+  expect_survival([] { kill_while_waiting(descend, 10000); });
+}
+
+TEST_CASE("a root that never began dies with its loop") {
+  TestLoop test;
+  Trace trace;
+  Root<Result<void>> root(std::source_location::current(), test.loop, probe_child, &trace,
+                          Probe(trace, "argument"));
+  test.loop.mark_dying();
+  CHECK(trace.text() == "");
+  CHECK(Probe::live_count == 1);
+}
+
+TEST_CASE("a loop with nothing to do can be killed") {
+  TestLoop test;
+  test.loop.mark_dying();
+  CHECK(test.loop.is_dying());
+}
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace spindle

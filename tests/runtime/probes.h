@@ -1,5 +1,5 @@
-// What the tests of the runtime watch with: a trace of events, objects that count their lives, a wait that does not
-// obey a cancel, and a task that others can be made to wait for.
+// What the tests of the runtime watch with: a trace of events, objects that count their lives, a wait that does
+// not obey a cancel, and a part of a scope that can be cancelled on its own.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +9,9 @@
 #include "runtime/combinators.h"
 #include "runtime/event.h"
 #include "runtime/leaf.h"
+#include "runtime/root.h"
 #include "runtime/scope.h"
 #include "runtime/sleep.h"
-#include "runtime/root.h"
 #include "runtime/task.h"
 
 namespace spindle {
@@ -34,7 +34,8 @@ class Trace {
 class Probe {
  public:
   Probe(Trace& trace, std::string name) : trace_(&trace), name_(std::move(name)) { ++live_count; }
-  Probe(Probe&& other) noexcept : trace_(std::exchange(other.trace_, nullptr)), name_(std::move(other.name_)) {
+  Probe(Probe&& other) noexcept
+      : trace_(std::exchange(other.trace_, nullptr)), name_(std::move(other.name_)) {
     ++live_count;
   }
   Probe& operator=(Probe&&) = delete;
@@ -69,7 +70,8 @@ inline Task<void> settle() {
 /// completion comes in spite of the cancel.
 class [[nodiscard]] Stubborn final : public LeafAwait<Stubborn> {
  public:
-  Stubborn(Duration duration, int value) noexcept : duration_(duration), value_(value), timer_(fired, *this) {}
+  Stubborn(Duration duration, int value) noexcept
+      : duration_(duration), value_(value), timer_(fired, *this) {}
   ~Stubborn() { abandon_if_dying(); }
 
   bool begin(Loop& loop) {

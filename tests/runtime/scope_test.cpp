@@ -59,7 +59,7 @@ Task<Result<std::unique_ptr<int>>> leave_children(Scope& scope, Trace* trace) {
 }
 
 Task<Result<void>> run_then_tell(Trace* trace) {
-  std::unique_ptr<int> value = co_await ok(with_scope({}, leave_children, trace));
+  std::unique_ptr<int> value = co_await ok(with_scope(ScopeOptions(), leave_children, trace));
   CHECK(*value == 3);
   trace->add("joined");
   co_return Result<void>();
@@ -195,7 +195,7 @@ Task<Result<void>> spawn_what_throws(Scope& scope) {
 
 Task<Result<void>> expect_throw(bool* is_caught) {
   try {
-    const Result<void> result = co_await with_scope({}, spawn_what_throws);
+    const Result<void> result = co_await with_scope(ScopeOptions(), spawn_what_throws);
     static_cast<void>(result);
   } catch (const std::runtime_error&) {
     *is_caught = true;
@@ -204,7 +204,7 @@ Task<Result<void>> expect_throw(bool* is_caught) {
 }
 
 Task<Result<void>> nested_scopes(Scope& scope, Trace* trace) {
-  co_await ok(with_scope({}, fail_as_body, trace));
+  co_await ok(with_scope(ScopeOptions(), fail_as_body, trace));
   static_cast<void>(scope);
   trace->add("unreached");
   co_return Result<void>();
@@ -213,8 +213,8 @@ Task<Result<void>> nested_scopes(Scope& scope, Trace* trace) {
 template <class Body>
 Result<void> cancel_outside(Body body, Trace* trace) {
   TestLoop test;
-  Root<Result<void>> root(std::source_location::current(), test.loop, with_scope<Body&, Trace*&>, ScopeOptions{},
-                          body, trace);
+  Root<Result<void>> root(std::source_location::current(), test.loop, with_scope<Body&, Trace*&>,
+                          ScopeOptions{}, body, trace);
   test.drive_ready();
   CHECK_FALSE(root.is_done());
   root.cancel();
@@ -222,130 +222,133 @@ Result<void> cancel_outside(Body body, Trace* trace) {
   return root.take();
 }
 
-TEST_SUITE("scope") {
-  TEST_CASE("with_scope() returns the body's value, after all children have ended and their frames are gone") {
-    TestLoop test;
-    Trace trace;
-    CHECK(run(test.loop, run_then_tell, &trace).has_value());
-    CHECK(trace.text() == "~body plain value ok1 ~1 ok2 ~2 joined");
-    CHECK(Probe::live_count == 0);
-  }
+TEST_SUITE_BEGIN("scope");
 
-  TEST_CASE("the first error cancels siblings and body, and is the result") {
-    ScopeRun<void> scoped;
-    Trace trace;
-    const Result<void> result = scoped({}, spawn_a_failing_one, &trace);
-    CHECK(result.error().code == ErrorCode::closed);
-    CHECK(std::string(result.error().where) == "child");
-    CHECK(trace.text() == "fails body:cancelled cancelled1 ~1");
-    CHECK(scoped.test.elapsed() == seconds(1));
-  }
-
-  TEST_CASE("an error of the body cancels the children") {
-    ScopeRun<void> scoped;
-    Trace trace;
-    const Result<void> result = scoped({}, fail_as_body, &trace);
-    CHECK(std::string(result.error().where) == "body");
-    CHECK(trace.text() == "cancelled1 ~1");
-    CHECK(scoped.test.elapsed() == seconds(1));
-  }
-
-  TEST_CASE("of several errors the first is the result") {
-    ScopeRun<void> scoped;
-    Trace trace;
-    CHECK(scoped({}, fail_after_children, &trace).error().code == ErrorCode::exhausted);
-  }
-
-  TEST_CASE("a collecting scope lets all go on, and its result is the first error") {
-    ScopeRun<void> scoped;
-    Trace trace;
-    const Result<void> result = scoped({.on_error = OnError::collect}, spawn_a_failing_one, &trace);
-    CHECK(result.error().code == ErrorCode::closed);
-    CHECK(trace.text() == "fails fails body:ok ok1 ~1");
-    CHECK(scoped.test.elapsed() == hours(1));
-  }
-
-  TEST_CASE("being cancelled by the own scope is no error of the scope") {
-    ScopeRun<void> scoped;
-    Trace trace;
-    CHECK(scoped({}, cancel_own, &trace).has_value());
-    CHECK(trace.text() == "cancelled1 ~1");
-    ScopeRun<int> valued;
-    CHECK(valued({}, cancel_own_with_value, &trace).value() == 12);
-  }
-
-  TEST_CASE("a child that fails as cancelled, uncalled for, is an error of the scope") {
-    ScopeRun<void> scoped;
-    Trace trace;
-    CHECK(scoped({}, fail_as_cancelled, &trace).error().code == ErrorCode::cancelled);
-  }
-
-  TEST_CASE("a cancel from outside reaches the children, joins them, and is the result") {
-    Trace trace;
-    CHECK(cancel_outside(wait_with_a_child, &trace).error().code == ErrorCode::cancelled);
-    CHECK(trace.text() == "cancelled1 ~1");
-    trace.clear();
-    CHECK(cancel_outside(return_with_a_child, &trace).error().code == ErrorCode::cancelled);
-    CHECK(trace.text() == "cancelled1 ~1");
-  }
-
-  TEST_CASE("an inner scope's error ends the outer one through ok()") {
-    ScopeRun<void> scoped;
-    Trace trace;
-    CHECK(std::string(scoped({}, nested_scopes, &trace).error().where) == "body");
-    CHECK(trace.text() == "cancelled1 ~1");
-  }
-
-  TEST_CASE("children may spawn while the scope is being joined") {
-    ScopeRun<void> scoped;
-    Trace trace;
-    CHECK(scoped({}, spawn_from_children, &trace).has_value());
-    CHECK(trace.text() == "d3 d2 d2 d1 d1 d1 d1 d0 d0 d0 d0 d0 d0 d0 d0");
-  }
-
-  TEST_CASE("an empty scope ends at once") {
-    TestLoop test;
-    Scope* scope = nullptr;
-    CHECK(run(test.loop, with_scope<decltype(&store_scope), Scope**>, ScopeOptions{}, &store_scope, &scope).has_value());
-    CHECK(scope != nullptr);
-    CHECK(test.elapsed() == seconds(0));
-  }
-
-  TEST_CASE("a refused spawn drops its arguments") {
-    ScopeRun<void> scoped;
-    Trace trace;
-    CHECK(scoped({}, spawn_in_cancelled, &trace).has_value());
-    CHECK(trace.text() == "~first cancelled ~second");
-    CHECK(Probe::live_count == 0);
-  }
-
-  TEST_CASE("a child owns its arguments, and they die with its frame") {
-    ScopeRun<void> scoped;
-    Trace trace;
-    CHECK(scoped({}, spawn_with_probe, &trace).has_value());
-    CHECK(trace.text() == "ok has-p ~p");
-    CHECK(Probe::live_count == 0);
-  }
-
-  TEST_CASE("no more than children_max run at once; spawn() waits for the frame of a former child to be gone") {
-    ScopeRun<void> scoped;
-    Trace trace;
-    int live_max = 0;
-    CHECK(scoped({.children_max = 3}, spawn_many, &trace, &live_max).has_value());
-    CHECK(live_max == 3);
-    CHECK(Probe::live_count == 0);
-  }
-
-  TEST_CASE("a spawned function that throws before there is a task takes no place in the scope") {
-    TestLoop test;
-    bool is_caught = false;
-    Root<Result<void>> root(std::source_location::current(), test.loop, expect_throw, &is_caught);
-    test.drive();
-    CHECK(root.is_done());
-    CHECK(is_caught);
-    if (!root.is_done()) test.loop.mark_dying();
-  }
+TEST_CASE("with_scope() returns the body's value, after all children have ended and their frames are gone") {
+  TestLoop test;
+  Trace trace;
+  CHECK(run(test.loop, run_then_tell, &trace).has_value());
+  CHECK(trace.text() == "~body plain value ok1 ~1 ok2 ~2 joined");
+  CHECK(Probe::live_count == 0);
 }
+
+TEST_CASE("the first error cancels siblings and body, and is the result") {
+  ScopeRun<void> scoped;
+  Trace trace;
+  const Result<void> result = scoped({}, spawn_a_failing_one, &trace);
+  CHECK(result.error().code == ErrorCode::closed);
+  CHECK(std::string(result.error().where) == "child");
+  CHECK(trace.text() == "fails body:cancelled cancelled1 ~1");
+  CHECK(scoped.test.elapsed() == seconds(1));
+}
+
+TEST_CASE("an error of the body cancels the children") {
+  ScopeRun<void> scoped;
+  Trace trace;
+  const Result<void> result = scoped({}, fail_as_body, &trace);
+  CHECK(std::string(result.error().where) == "body");
+  CHECK(trace.text() == "cancelled1 ~1");
+  CHECK(scoped.test.elapsed() == seconds(1));
+}
+
+TEST_CASE("of several errors the first is the result") {
+  ScopeRun<void> scoped;
+  Trace trace;
+  CHECK(scoped({}, fail_after_children, &trace).error().code == ErrorCode::exhausted);
+}
+
+TEST_CASE("a collecting scope lets all go on, and its result is the first error") {
+  ScopeRun<void> scoped;
+  Trace trace;
+  const Result<void> result = scoped({.on_error = OnError::collect}, spawn_a_failing_one, &trace);
+  CHECK(result.error().code == ErrorCode::closed);
+  CHECK(trace.text() == "fails fails body:ok ok1 ~1");
+  CHECK(scoped.test.elapsed() == hours(1));
+}
+
+TEST_CASE("being cancelled by the own scope is no error of the scope") {
+  ScopeRun<void> scoped;
+  Trace trace;
+  CHECK(scoped({}, cancel_own, &trace).has_value());
+  CHECK(trace.text() == "cancelled1 ~1");
+  ScopeRun<int> valued;
+  CHECK(valued({}, cancel_own_with_value, &trace).value() == 12);
+}
+
+TEST_CASE("a child that fails as cancelled, uncalled for, is an error of the scope") {
+  ScopeRun<void> scoped;
+  Trace trace;
+  CHECK(scoped({}, fail_as_cancelled, &trace).error().code == ErrorCode::cancelled);
+}
+
+TEST_CASE("a cancel from outside reaches the children, joins them, and is the result") {
+  Trace trace;
+  CHECK(cancel_outside(wait_with_a_child, &trace).error().code == ErrorCode::cancelled);
+  CHECK(trace.text() == "cancelled1 ~1");
+  trace.clear();
+  CHECK(cancel_outside(return_with_a_child, &trace).error().code == ErrorCode::cancelled);
+  CHECK(trace.text() == "cancelled1 ~1");
+}
+
+TEST_CASE("an inner scope's error ends the outer one through ok()") {
+  ScopeRun<void> scoped;
+  Trace trace;
+  CHECK(std::string(scoped({}, nested_scopes, &trace).error().where) == "body");
+  CHECK(trace.text() == "cancelled1 ~1");
+}
+
+TEST_CASE("children may spawn while the scope is being joined") {
+  ScopeRun<void> scoped;
+  Trace trace;
+  CHECK(scoped({}, spawn_from_children, &trace).has_value());
+  CHECK(trace.text() == "d3 d2 d2 d1 d1 d1 d1 d0 d0 d0 d0 d0 d0 d0 d0");
+}
+
+TEST_CASE("an empty scope ends at once") {
+  TestLoop test;
+  Scope* scope = nullptr;
+  CHECK(run(test.loop, with_scope<decltype(&store_scope), Scope**>, ScopeOptions{}, &store_scope, &scope)
+            .has_value());
+  CHECK(scope != nullptr);
+  CHECK(test.elapsed() == seconds(0));
+}
+
+TEST_CASE("a refused spawn drops its arguments") {
+  ScopeRun<void> scoped;
+  Trace trace;
+  CHECK(scoped({}, spawn_in_cancelled, &trace).has_value());
+  CHECK(trace.text() == "~first cancelled ~second");
+  CHECK(Probe::live_count == 0);
+}
+
+TEST_CASE("a child owns its arguments, and they die with its frame") {
+  ScopeRun<void> scoped;
+  Trace trace;
+  CHECK(scoped({}, spawn_with_probe, &trace).has_value());
+  CHECK(trace.text() == "ok has-p ~p");
+  CHECK(Probe::live_count == 0);
+}
+
+TEST_CASE("no more than children_max run at once; spawn() waits for the frame of a former child to be gone") {
+  ScopeRun<void> scoped;
+  Trace trace;
+  int live_max = 0;
+  CHECK(scoped({.children_max = 3}, spawn_many, &trace, &live_max).has_value());
+  CHECK(live_max == 3);
+  CHECK(Probe::live_count == 0);
+}
+
+TEST_CASE("a spawned function that throws before there is a task takes no place in the scope") {
+  TestLoop test;
+  bool is_caught = false;
+  Root<Result<void>> root(std::source_location::current(), test.loop, expect_throw, &is_caught);
+  test.drive();
+  CHECK(root.is_done());
+  CHECK(is_caught);
+  if (!root.is_done()) test.loop.mark_dying();
+}
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace spindle

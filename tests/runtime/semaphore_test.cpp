@@ -146,7 +146,7 @@ using Contest = Task<Result<void>> (*)(Scope&, Trace*, Semaphore*, Event*);
 Task<Result<void>> hold_contest(Contest contest, Trace* trace) {
   Semaphore semaphore(5);
   Event leave;
-  co_await ok(with_scope({}, contest, trace, &semaphore, &leave));
+  co_await ok(with_scope(ScopeOptions(), contest, trace, &semaphore, &leave));
   CHECK(semaphore.available() == 5);
   co_return Result<void>();
 }
@@ -168,7 +168,7 @@ Task<Result<void>> lock_one_by_one(Scope& scope, Trace* trace, Mutex* mutex) {
 
 Task<Result<void>> exclude_one_another(Trace* trace) {
   Mutex mutex;
-  co_await ok(with_scope({}, lock_one_by_one, trace, &mutex));
+  co_await ok(with_scope(ScopeOptions(), lock_one_by_one, trace, &mutex));
   CHECK_FALSE(mutex.is_locked());
   co_return Result<void>();
 }
@@ -189,88 +189,98 @@ Task<Result<void>> unlock_then_ask() {
   co_return Result<void>();
 }
 
-TEST_SUITE("semaphore and mutex") {
-  TEST_CASE("a semaphore keeps what every wait promises") { check_wait_contract<SemaphoreStation>(); }
+TEST_SUITE_BEGIN("semaphore and mutex");
 
-  TEST_CASE("a mutex keeps what every wait promises") { check_wait_contract<MutexStation>(); }
+TEST_CASE("a semaphore keeps what every wait promises") { check_wait_contract<SemaphoreStation>(); }
 
-  TEST_CASE("a permit comes back on an early exit before the parent sees the error") {
-    TestLoop test;
-    CHECK(run(test.loop, see_permit_come_back, nullptr).has_value());
-  }
+TEST_CASE("a mutex keeps what every wait promises") { check_wait_contract<MutexStation>(); }
 
-  TEST_CASE("a lock comes back on an early exit or timeout before the parent sees the error") {
-    TestLoop test;
-    CHECK(run(test.loop, see_lock_come_back, nullptr).has_value());
-  }
-
-  TEST_CASE("a large request that is cancelled lets the smaller ones behind it pass") {
-    TestLoop test;
-    Trace trace;
-    CHECK(run(test.loop, hold_contest, large_request_leaves, &trace).has_value());
-  }
-
-  TEST_CASE("small requests do not overtake a large one that came before") {
-    TestLoop test;
-    Trace trace;
-    CHECK(run(test.loop, hold_contest, acquire_in_order, &trace).has_value());
-  }
-
-  TEST_CASE("a mutex lets one in at a time") {
-    TestLoop test;
-    Trace trace;
-    CHECK(run(test.loop, exclude_one_another, &trace).has_value());
-    CHECK(trace.text() == "in1 out1 in2 out2 in3 out3");
-    CHECK(test.elapsed() == std::chrono::seconds(3));
-  }
-
-  TEST_CASE("try_acquire() takes what is free, and says so where nothing is") {
-    Semaphore semaphore(3);
-    Result<Semaphore::Permit> two = semaphore.try_acquire(2);
-    CHECK(two.has_value());
-    CHECK(semaphore.try_acquire(2).error().code == ErrorCode::exhausted);
-    CHECK(semaphore.available() == 1);
-    two->release();
-    two->release();  // once is enough
-    CHECK(semaphore.available() == 3);
-  }
-
-  TEST_CASE("a permit moves, and is given back once") {
-    Semaphore semaphore(3);
-    {
-      Semaphore::Permit first = *semaphore.try_acquire(1);
-      Semaphore::Permit second = std::move(first);
-      CHECK(second.is_held());
-      CHECK(semaphore.available() == 2);
-      second = *semaphore.try_acquire(2);  // what it held before goes back
-      CHECK(semaphore.available() == 1);
-    }
-    CHECK(semaphore.available() == 3);
-  }
-
-  TEST_CASE("misuse of a semaphore is caught") {
-    expect_abort([] {
-      Semaphore semaphore(2);
-      static_cast<void>(semaphore.acquire(3));
-    }, "more units were asked of a semaphore than it has");
-    expect_abort([] {
-      auto semaphore = std::make_unique<Semaphore>(2);
-      const Semaphore::Permit permit = *semaphore->try_acquire(1);
-      semaphore.reset();
-    }, "a semaphore was destroyed with permits out");
-  }
-
-  TEST_CASE("misuse of a mutex is caught") {
-    expect_abort([] {
-      TestLoop test;
-      static_cast<void>(run(test.loop, die_locked));
-    }, "a mutex was destroyed while it was locked");
-    expect_abort([] {
-      TestLoop test;
-      static_cast<void>(run(test.loop, unlock_then_ask));
-    }, "a lock that holds no mutex");
-  }
+TEST_CASE("a permit comes back on an early exit before the parent sees the error") {
+  TestLoop test;
+  CHECK(run(test.loop, see_permit_come_back, nullptr).has_value());
 }
+
+TEST_CASE("a lock comes back on an early exit or timeout before the parent sees the error") {
+  TestLoop test;
+  CHECK(run(test.loop, see_lock_come_back, nullptr).has_value());
+}
+
+TEST_CASE("a large request that is cancelled lets the smaller ones behind it pass") {
+  TestLoop test;
+  Trace trace;
+  CHECK(run(test.loop, hold_contest, large_request_leaves, &trace).has_value());
+}
+
+TEST_CASE("small requests do not overtake a large one that came before") {
+  TestLoop test;
+  Trace trace;
+  CHECK(run(test.loop, hold_contest, acquire_in_order, &trace).has_value());
+}
+
+TEST_CASE("a mutex lets one in at a time") {
+  TestLoop test;
+  Trace trace;
+  CHECK(run(test.loop, exclude_one_another, &trace).has_value());
+  CHECK(trace.text() == "in1 out1 in2 out2 in3 out3");
+  CHECK(test.elapsed() == std::chrono::seconds(3));
+}
+
+TEST_CASE("try_acquire() takes what is free, and says so where nothing is") {
+  Semaphore semaphore(3);
+  Result<Semaphore::Permit> two = semaphore.try_acquire(2);
+  CHECK(two.has_value());
+  CHECK(semaphore.try_acquire(2).error().code == ErrorCode::exhausted);
+  CHECK(semaphore.available() == 1);
+  two->release();
+  two->release();  // once is enough
+  CHECK(semaphore.available() == 3);
+}
+
+TEST_CASE("a permit moves, and is given back once") {
+  Semaphore semaphore(3);
+  {
+    Semaphore::Permit first = *semaphore.try_acquire(1);
+    Semaphore::Permit second = std::move(first);
+    CHECK(second.is_held());
+    CHECK(semaphore.available() == 2);
+    second = *semaphore.try_acquire(2);  // what it held before goes back
+    CHECK(semaphore.available() == 1);
+  }
+  CHECK(semaphore.available() == 3);
+}
+
+TEST_CASE("misuse of a semaphore is caught") {
+  expect_abort(
+      [] {
+        Semaphore semaphore(2);
+        static_cast<void>(semaphore.acquire(3));
+      },
+      "more units were asked of a semaphore than it has");
+  expect_abort(
+      [] {
+        auto semaphore = std::make_unique<Semaphore>(2);
+        const Semaphore::Permit permit = *semaphore->try_acquire(1);
+        semaphore.reset();
+      },
+      "a semaphore was destroyed with permits out");
+}
+
+TEST_CASE("misuse of a mutex is caught") {
+  expect_abort(
+      [] {
+        TestLoop test;
+        static_cast<void>(run(test.loop, die_locked));
+      },
+      "a mutex was destroyed while it was locked");
+  expect_abort(
+      [] {
+        TestLoop test;
+        static_cast<void>(run(test.loop, unlock_then_ask));
+      },
+      "a lock that holds no mutex");
+}
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace spindle

@@ -39,7 +39,7 @@ Task<Result<void>> sleep_not_at_all(Scope& scope, Trace* trace) {
   co_await ok(sleep_for(seconds(0)));
   co_await ok(sleep_for(seconds(-4)));
   co_await ok(sleep_until(Loop::current().now()));
-  co_await ok(sleep_until(Time{}));
+  co_await ok(sleep_until(Time()));
   trace->add("slept");
   co_await ok(yield());
   trace->add("yielded");
@@ -115,40 +115,42 @@ std::string trace_of(Body body, Duration elapsed) {
   return trace.text();
 }
 
-TEST_SUITE("sleep and yield") {
-  TEST_CASE("sleepers wake when their time has come, in order") {
-    CHECK(trace_of(spawn_sleepers, seconds(3)) == "ok1 ok4 ok2 ok3");
-  }
+TEST_SUITE_BEGIN("sleep and yield");
 
-  TEST_CASE("a time that has passed completes at once, a yield lets others run") {
-    CHECK(trace_of(sleep_not_at_all, seconds(0)) == "slept other yielded");
-  }
-
-  TEST_CASE("a cancelled sleeper wakes at once and leaves no timer") {
-    CHECK(trace_of(cancel_sleepers, seconds(2)) == "cancelled0 ok1");
-  }
-
-  TEST_CASE("a sleep whose time had come before the cancel succeeds") {
-    CHECK(trace_of(cancel_after_it_fired, seconds(1)) == "ok0");
-  }
-
-  TEST_CASE("in a cancelled context a yield is refused, one that was under way succeeds") {
-    CHECK(trace_of(yield_then_cancel, seconds(0)) == "cancelled");
-    CHECK(trace_of(cancel_a_yielding_one, seconds(0)) == "ok cancelled");
-  }
-
-  TEST_CASE("the longest sleep does not end") {
-    TestLoop test;
-    Root<Result<void>> root(std::source_location::current(), test.loop, sleep_for_ever);
-    test.drive_ready();
-    test.reactor.advance(hours(24 * 365 * 100));
-    test.drive_ready();
-    CHECK_FALSE(root.is_done());
-    root.cancel();
-    test.drive_ready();
-    CHECK(root.is_done());
-  }
+TEST_CASE("sleepers wake when their time has come, in order") {
+  CHECK(trace_of(spawn_sleepers, seconds(3)) == "ok1 ok4 ok2 ok3");
 }
+
+TEST_CASE("a time that has passed completes at once, a yield lets others run") {
+  CHECK(trace_of(sleep_not_at_all, seconds(0)) == "slept other yielded");
+}
+
+TEST_CASE("a cancelled sleeper wakes at once and leaves no timer") {
+  CHECK(trace_of(cancel_sleepers, seconds(2)) == "cancelled0 ok1");
+}
+
+TEST_CASE("a sleep whose time had come before the cancel succeeds") {
+  CHECK(trace_of(cancel_after_it_fired, seconds(1)) == "ok0");
+}
+
+TEST_CASE("in a cancelled context a yield is refused, one that was under way succeeds") {
+  CHECK(trace_of(yield_then_cancel, seconds(0)) == "cancelled");
+  CHECK(trace_of(cancel_a_yielding_one, seconds(0)) == "ok cancelled");
+}
+
+TEST_CASE("the longest sleep does not end") {
+  TestLoop test;
+  Root<Result<void>> root(std::source_location::current(), test.loop, sleep_for_ever);
+  test.drive_ready();
+  test.reactor.advance(hours(24 * 365 * 100));
+  test.drive_ready();
+  CHECK_FALSE(root.is_done());
+  root.cancel();
+  test.drive_ready();
+  CHECK(root.is_done());
+}
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace spindle

@@ -34,7 +34,8 @@ Task<Result<void>> spawner(Crowd* crowd, int id) {
 
 Task<Result<void>> spawn_spawners(Scope* scope, Crowd* crowd) {
   for (int id = 1; id <= 3; ++id) {
-    co_await ok(scope->spawn(cancellable_part<decltype(&spawner), Crowd*, int>, &crowd->parts[id], &spawner, crowd, id));
+    co_await ok(scope->spawn(cancellable_part<decltype(&spawner), Crowd*, int>, &crowd->parts[id], &spawner,
+                             crowd, id));
   }
   co_await settle();
   CHECK(crowd->trace.text() == "");
@@ -77,7 +78,7 @@ using Story = Task<Result<void>> (*)(Scope&, Crowd*);
 Task<Result<void>> limited_body(Scope& scope, Crowd* crowd, Story story) {
   crowd->limited = &scope;
   co_await ok(scope.spawn(occupy, crowd));
-  const Result<void> told = co_await shield(with_scope({}, story, crowd));
+  const Result<void> told = co_await shield(with_scope(ScopeOptions(), story, crowd));
   co_return told;
 }
 
@@ -86,30 +87,33 @@ std::string tell(Story story) {
   Crowd crowd;
   ScopeOptions options;
   options.children_max = 1;
-  CHECK(run(test.loop, with_scope<decltype(&limited_body), Crowd*, Story&>, options, &limited_body, &crowd, story)
+  CHECK(run(test.loop, with_scope<decltype(&limited_body), Crowd*, Story&>, options, &limited_body, &crowd,
+            story)
             .has_value());
   CHECK(Probe::live_count == 0);
   return crowd.trace.text();
 }
 
-TEST_SUITE("spawn at the limit") {
-  TEST_CASE("spawners get their places in the order in which they came, one at a time") {
-    CHECK(tell(all_get_in) == "ok1 child1 ~1 ok2 child2 ~2 ok3 child3 ~3");
-  }
+TEST_SUITE_BEGIN("spawn at the limit");
 
-  TEST_CASE("a cancelled spawner drops its arguments, and the others get in") {
-    CHECK(tell(one_gives_up) == "~2 cancelled2 ok1 child1 ~1 ok3 child3 ~3");
-  }
-
-  TEST_CASE("a place that was granted before the cancel is used") {
-    CHECK(tell(granted_then_cancelled) == "ok1 child1 ~1 ok2 child2 ~2 ok3 child3 ~3");
-  }
-
-  TEST_CASE("when the scope is cancelled those who wait for a place are refused") {
-    const std::string text = tell(scope_is_cancelled);
-    CHECK(text == "~1 cancelled1 ~2 cancelled2 ~3 cancelled3");
-  }
+TEST_CASE("spawners get their places in the order in which they came, one at a time") {
+  CHECK(tell(all_get_in) == "ok1 child1 ~1 ok2 child2 ~2 ok3 child3 ~3");
 }
+
+TEST_CASE("a cancelled spawner drops its arguments, and the others get in") {
+  CHECK(tell(one_gives_up) == "~2 cancelled2 ok1 child1 ~1 ok3 child3 ~3");
+}
+
+TEST_CASE("a place that was granted before the cancel is used") {
+  CHECK(tell(granted_then_cancelled) == "ok1 child1 ~1 ok2 child2 ~2 ok3 child3 ~3");
+}
+
+TEST_CASE("when the scope is cancelled those who wait for a place are refused") {
+  const std::string text = tell(scope_is_cancelled);
+  CHECK(text == "~1 cancelled1 ~2 cancelled2 ~3 cancelled3");
+}
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace spindle

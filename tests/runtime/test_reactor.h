@@ -1,5 +1,5 @@
-// A reactor on virtual time: nothing happens outside of the loop, and wait() jumps to where the next timer is due.
-// A wait without a timer would never end: that is a deadlock of the tasks, and fails at once.
+// A reactor on virtual time: nothing happens outside of the loop, and wait() jumps to where the next timer is
+// due. A wait without a timer would never end: that is a deadlock of the tasks, and fails at once.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -49,7 +49,7 @@ class TestLoop {
   explicit TestLoop(const Loop::Options& options) : loop(reactor, options) {}
   ~TestLoop() { CHECK(loop.frames().live_count() == 0); }
 
-  /// Turns until nothing is ready and no timer is armed. For tests of what may get stuck: run() would abort then.
+  /// Turns until nothing is ready and no timer is armed. For what may get stuck: run() would abort then.
   void drive() {
     for (;;) {
       loop.turn();

@@ -218,53 +218,61 @@ std::string tell_with_cancel(Story story) {
   return trace.text();
 }
 
-TEST_SUITE("timeout and shield") {
-  TEST_CASE("what ends in time is passed on, and its timer is disarmed") {
-    CHECK(tell(in_time) == "began slept ~local ok");
-  }
+TEST_SUITE_BEGIN("timeout and shield");
 
-  TEST_CASE("what takes too long is cancelled, joined, and reported as timed out") { CHECK(tell(too_late) == "began ~local ok"); }
-
-  TEST_CASE("an early exit by timeout destroys locals from the inside out") {
-    CHECK(tell(leave_by_timeout) == "began ~local ~outer timed out");
-  }
-
-  TEST_CASE("without time an operation is refused before it begins") { CHECK(tell(no_time_at_all) == "began ~local ok"); }
-
-  TEST_CASE("a completion that comes in spite of the timeout is delivered, when it comes") {
-    CHECK(tell(in_spite_of_it) == "ok");
-  }
-
-  TEST_CASE("another error than cancelled is passed on as it is") { CHECK(tell(other_error) == "ok"); }
-
-  TEST_CASE("an inner timeout that fires first leaves the outer one's time to what follows") {
-    CHECK(tell(inner_first) == "inner:timed out after:ok outer:timed out ok");
-  }
-
-  TEST_CASE("an outer timeout that fires first is the one that reports") {
-    CHECK(tell(outer_first) == "inner:cancelled after:cancelled outer:timed out ok");
-    CHECK(tell(both_at_once).find("outer:timed out ok") != std::string::npos);
-  }
-
-  TEST_CASE("timeouts directly inside one another report as one") { CHECK(tell(direct_nesting) == "timed out timed out ok"); }
-
-  TEST_CASE("a shield inside a timeout ends in its own time, and what follows is cancelled") {
-    CHECK(tell(shield_in_timeout) == "shield:ok after:cancelled outer:timed out ok");
-  }
-
-  TEST_CASE("a timeout inside a shield fires, and a cancel from outside waits for its end") {
-    CHECK(tell(timeout_in_shield) == "inner:timed out after:ok ok");
-    CHECK(tell_with_cancel(timeout_in_shield) == "inner:timed out after:cancelled ok");
-  }
-
-  TEST_CASE("a shield passes on what is plain or move-only") { CHECK(tell(shield_plain_ones) == "plain ok"); }
-
-  TEST_CASE("a cancel from outside is not reported as a timeout") {
-    CHECK(tell_with_cancel(cancelled_within_time) == "cancelled ok");
-  }
-
-  TEST_CASE("the longest timeout does not fire") { CHECK(tell(longest_time) == "ok ok"); }
+TEST_CASE("what ends in time is passed on, and its timer is disarmed") {
+  CHECK(tell(in_time) == "began slept ~local ok");
 }
+
+TEST_CASE("what takes too long is cancelled, joined, and reported as timed out") {
+  CHECK(tell(too_late) == "began ~local ok");
+}
+
+TEST_CASE("an early exit by timeout destroys locals from the inside out") {
+  CHECK(tell(leave_by_timeout) == "began ~local ~outer timed out");
+}
+
+TEST_CASE("without time an operation is refused before it begins") {
+  CHECK(tell(no_time_at_all) == "began ~local ok");
+}
+
+TEST_CASE("a completion that comes in spite of the timeout is delivered, when it comes") {
+  CHECK(tell(in_spite_of_it) == "ok");
+}
+
+TEST_CASE("another error than cancelled is passed on as it is") { CHECK(tell(other_error) == "ok"); }
+
+TEST_CASE("an inner timeout that fires first leaves the outer one's time to what follows") {
+  CHECK(tell(inner_first) == "inner:timed out after:ok outer:timed out ok");
+}
+
+TEST_CASE("an outer timeout that fires first is the one that reports") {
+  CHECK(tell(outer_first) == "inner:cancelled after:cancelled outer:timed out ok");
+  CHECK(tell(both_at_once).find("outer:timed out ok") != std::string::npos);
+}
+
+TEST_CASE("timeouts directly inside one another report as one") {
+  CHECK(tell(direct_nesting) == "timed out timed out ok");
+}
+
+TEST_CASE("a shield inside a timeout ends in its own time, and what follows is cancelled") {
+  CHECK(tell(shield_in_timeout) == "shield:ok after:cancelled outer:timed out ok");
+}
+
+TEST_CASE("a timeout inside a shield fires, and a cancel from outside waits for its end") {
+  CHECK(tell(timeout_in_shield) == "inner:timed out after:ok ok");
+  CHECK(tell_with_cancel(timeout_in_shield) == "inner:timed out after:cancelled ok");
+}
+
+TEST_CASE("a shield passes on what is plain or move-only") { CHECK(tell(shield_plain_ones) == "plain ok"); }
+
+TEST_CASE("a cancel from outside is not reported as a timeout") {
+  CHECK(tell_with_cancel(cancelled_within_time) == "cancelled ok");
+}
+
+TEST_CASE("the longest timeout does not fire") { CHECK(tell(longest_time) == "ok ok"); }
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace spindle

@@ -1,6 +1,7 @@
 // What every wait promises, whatever it waits for. A station wraps one primitive:
 //   Task<Result<void>> hold()   from now on wait() has to wait
-//   Task<Result<void>> grant()  serves the first who waits; with nobody there the next wait() completes at once
+//   Task<Result<void>> grant()  serves the first who waits; where nobody does, the next wait()
+//                               completes at once
 //   Task<Result<void>> wait()   waits, and gives back what it got
 // hold() and grant() never suspend, so nothing runs between a grant and what follows it.
 #pragma once
@@ -84,7 +85,7 @@ class WaitContract {
   static Task<Result<void>> refuses_the_cancelled(Scope&, WaitContract& contract) {
     co_await ok(contract.station.hold());
     co_await ok(contract.station.grant());
-    co_await ok(with_scope({}, cancel_then_wait, contract));
+    co_await ok(with_scope(ScopeOptions(), cancel_then_wait, contract));
     CHECK(contract.trace.text() == "cancelled1");
     co_return Result<void>();
   }
@@ -99,7 +100,8 @@ class WaitContract {
   static void check(Scenario scenario) {
     TestLoop test;
     WaitContract contract;
-    const Result<void> result = run(test.loop, with_scope<Scenario, WaitContract&>, ScopeOptions{}, scenario, contract);
+    const Result<void> result =
+        run(test.loop, with_scope<Scenario, WaitContract&>, ScopeOptions{}, scenario, contract);
     CHECK(result.has_value());
   }
 
@@ -112,11 +114,17 @@ template <class Station>
 void check_wait_contract() {
   using Contract = WaitContract<Station>;
   if constexpr (Station::may_complete_at_once) {
-    SUBCASE("what is there already is taken without suspending") { Contract::check(Contract::completes_at_once); }
+    SUBCASE("what is there already is taken without suspending") {
+      Contract::check(Contract::completes_at_once);
+    }
     SUBCASE("a refused wait takes nothing away") { Contract::check(Contract::refusal_takes_nothing); }
   }
-  SUBCASE("those who wait are served in the order in which they came") { Contract::check(Contract::serves_in_order); }
-  SUBCASE("a cancelled one leaves, the others are served") { Contract::check(Contract::lets_a_cancelled_one_go); }
+  SUBCASE("those who wait are served in the order in which they came") {
+    Contract::check(Contract::serves_in_order);
+  }
+  SUBCASE("a cancelled one leaves, the others are served") {
+    Contract::check(Contract::lets_a_cancelled_one_go);
+  }
   SUBCASE("what was granted before a cancel is kept") { Contract::check(Contract::keeps_what_was_granted); }
   SUBCASE("in a cancelled context a wait is refused") { Contract::check(Contract::refuses_the_cancelled); }
 }

@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Planted bugs, and which test finds each of them.
+
+A mutant is a file NAME.mutant in this folder:
+
+    file: runtime/scope.cpp
+    find: the text of one line that is unique in that file (leading and trailing spaces do not count)
+    replace: what stands there instead; may be empty, and may be several lines of the form "replace: ..."
+    reason: why a program with this bug is wrong
+
+    run.py [NAME ...]   copies the tree, and for each mutant: applies it, builds what changed, runs the unit tests and
+                        then the fuzzers. Prints who found it and how fast. Exit status 1 when one survives.
+    run.py --check      only checks that each mutant still applies (a stale one fails).
+    run.py --list       their names and reasons.
+"""
+import argparse
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+LAYERS = ['runtime', 'pools', 'io', 'lsm', 'services', 'tests', 'benchmarks']
+FILES = ['meson.build', 'meson_options.txt']
+
+
+class Mutant:
+    def __init__(self, path):
+        self.name = path.stem
+        self.fields = {'file': [], 'find': [], 'replace': [], 'reason': []}
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if not line.strip():
+                continue
+            key, colon, value = line.partition(':')
+            if not colon or key not in self.fields:
+                raise SystemExit(f'{path.name}:{number}: not a "file:", "find:", "replace:" or "reason:" line')
+            self.fields[key].append(value[1:] if value.startswith(' ') else value)
+        for key in ('file', 'find', 'reason'):
+            if len(self.fields[key]) != 1:
+                raise SystemExit(f'{path.name}: needs exactly one "{key}:" line')
+        self.file = self.fields['file'][0].strip()
+        self.find = self.fields['find'][0].strip()
+        self.replace = '\n'.join(self.fields['replace'])
+        self.reason = self.fields['reason'][0]
+
+    def mutated(self, root):
+        """The file with the bug in it, or a reason why it can't be planted."""
+        path = root / self.file
+        if not path.is_file():
+            return None, f'{self.file} does not exist'
+        lines = path.read_text().split('\n')
+        places = [index for index, line in enumerate(lines) if line.strip() == self.find]
+        if len(places) != 1:
+            return None, f'its line stands {len(places)} times in {self.file}, not once'
+        lines[places[0]] = self.replace
+        return '\n'.join(lines), None
+
+
+def load(names):
+    mutants = [Mutant(path) for path in sorted(HERE.glob('*.mutant'))]
+    unknown = set(names) - {mutant.name for mutant in mutants}
+    if unknown:
+        raise SystemExit('no such mutant: ' + ', '.join(sorted(unknown)))
+    return [mutant for mutant in mutants if not names or mutant.name in names]
+
+
+def check(mutants):
+    stale = 0
+    for mutant in mutants:
+        _, why = mutant.mutated(ROOT)
+        if why:
+            print(f'{mutant.name}: stale: {why}')
+            stale += 1
+    print(f'{len(mutants) - stale} of {len(mutants)} mutants apply')
+    return 1 if stale else 0
+
+
+def run(command, limit_s, cwd=None):
+    """(exit status, output); a run that takes too long is ended, and counts as failed (status 124)."""
+    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               errors='replace', start_new_session=True)
+    try:
+        output, _ = process.communicate(timeout=limit_s)
+        return process.returncode, output
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        return 124, output
+
+
+def copy_tree(work):
+    source = work / 'source'
+    source.mkdir(parents=True, exist_ok=True)
+    for layer in LAYERS:
+        if (ROOT / layer).is_dir():
+            subprocess.run(['cp', '-ru', '--preserve=timestamps', str(ROOT / layer), str(source)], check=True)
+    for name in FILES:
+        shutil.copy2(ROOT / name, source / name)
+    return source
+
+
+def set_up(work):
+    source = copy_tree(work)
+    build = work / 'build'
+    if not (build / 'build.ninja').is_file():
+        status, output = run(['meson', 'setup', str(build), str(source), '-Dbuildtype=debugoptimized', '-Doptimization=1',
+                              '-Dledger=on', '-Dbenchmarks=false', '-Dmimalloc=disabled',
+                              '-Db_sanitize=address,undefined', '-Db_lundef=false'], 300)
+        if status != 0:
+            raise SystemExit('the tree does not configure:\n' + output[-3000:])
+    return source, build
+
+
+def first_failure(output):
+    for line in output.splitlines():
+        if 'invariant failed' in line or 'ERROR: AddressSanitizer' in line or 'ERROR: LeakSanitizer' in line:
+            return line.strip()[:120]
+    for line in output.splitlines():
+        if line.startswith('TEST CASE:'):
+            return line.strip()[:120]
+    return ''
+
+
+def hunt(build, limits):
+    """Who finds the bug: (name, seconds, what it said), or None."""
+    steps = [(f'unit tests of {name}', [str(build / 'tests' / f'{name}-test'), '--abort-after=1'], limits['unit'])
+             for name in ('runtime', 'pools', 'io')]
+    fuzz = build / 'tests' / 'spindle-fuzz'
+    if fuzz.is_file():
+        listed = subprocess.run([str(fuzz), 'list'], capture_output=True, text=True).stdout.split('\n')
+        for name in (line.split()[0] for line in listed if line.strip()):
+            if name != 'canary':
+                steps.append((f'fuzzer {name}', [str(fuzz), name, '--seconds', str(limits['fuzz'])],
+                              limits['fuzz'] * 2 + 60))
+    began = time.monotonic()
+    for who, command, limit_s in steps:
+        status, output = run(command, limit_s, cwd=build)
+        if status != 0:
+            said = 'took too long' if status == 124 else first_failure(output)
+            return who, time.monotonic() - began, said
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description='Plants bugs and tells which test finds them.')
+    parser.add_argument('names', nargs='*')
+    parser.add_argument('--check', action='store_true')
+    parser.add_argument('--list', action='store_true')
+    parser.add_argument('--fuzz-seconds', type=int, default=60)
+    parser.add_argument('--work', default=str(ROOT / 'build' / 'mutants'))
+    options = parser.parse_args()
+    mutants = load(options.names)
+    if options.list:
+        for mutant in mutants:
+            print(f'{mutant.name}: {mutant.reason}')
+        return 0
+    if options.check:
+        return check(mutants)
+    if check(mutants):
+        return 1
+    source, build = set_up(pathlib.Path(options.work))
+    limits = {'unit': 600, 'fuzz': options.fuzz_seconds}
+    status, output = run(['ninja', '-C', str(build)], 3600)
+    if status != 0:
+        raise SystemExit('the tree does not build:\n' + output[-3000:])
+    found = hunt(build, {'unit': 600, 'fuzz': 5})
+    if found:
+        raise SystemExit(f'the tree fails without any mutant: {found[0]}: {found[2]}')
+    survivors = []
+    for mutant in mutants:
+        text, _ = mutant.mutated(source)
+        path = source / mutant.file
+        original = path.read_text()
+        path.write_text(text)
+        try:
+            status, output = run(['ninja', '-C', str(build)], 3600)
+            if status != 0:
+                print(f'{mutant.name}: does not compile', flush=True)
+                survivors.append(mutant.name)
+                continue
+            found = hunt(build, limits)
+        finally:
+            path.write_text(original)
+        if found:
+            print(f'{mutant.name}: killed by the {found[0]} after {found[1]:.1f} s  {found[2]}', flush=True)
+        else:
+            print(f'{mutant.name}: SURVIVED: {mutant.reason}', flush=True)
+            survivors.append(mutant.name)
+    print(f'{len(mutants) - len(survivors)} of {len(mutants)} mutants killed')
+    return 1 if survivors else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
