@@ -29,6 +29,7 @@ struct Run {
   Loop* loop = nullptr;
   Backend* backend = nullptr;
   AlignedBufferPool* pool = nullptr;
+  uint64_t filled_count = 0;
   bool in_task = false;  // a Task frame around each operation
 
   uint64_t now_ns() noexcept { return static_cast<uint64_t>(loop->now().time_since_epoch().count()); }
@@ -82,7 +83,8 @@ Task<Result<void>> reads(Run* run, File* file) {
 
 Task<Result<void>> writes(Run* run, File* file) {
   const AlignedBufferPool::Lease lease = co_await ok(run->pool->acquire());
-  const std::span<const std::byte> memory = lease.first(run->job.block_size);
+  const std::span<std::byte> memory = lease.first(run->job.block_size);
+  fill_incompressible(memory.data(), memory.size(), mix64(run->job.random_seed ^ run->filled_count++));
   uint64_t submitted_ns = run->now_ns();
   for (bool go_on = true; go_on;) {
     co_await ok(file->write_all_at(run->offsets.next(), memory));
@@ -149,7 +151,6 @@ class SpindleEngine final : public Engine {
     if (!backend.has_value()) return run.meter.finish(explain_setup_failure(backend.error().number));
     auto pool = AlignedBufferPool::create({job.depth, buffer_size(job), buffer_alignment});
     if (!pool.has_value()) return run.meter.finish(describe(pool.error()) + ": lower --bs or --iodepth");
-    fill_incompressible((*pool)->arena().data(), (*pool)->arena().size(), job.random_seed);
     return run_with(run, **backend, **pool);
   }
 

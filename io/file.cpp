@@ -46,24 +46,33 @@ Task<Result<void>> File::open_descriptor(Descriptor& descriptor, OpenOptions opt
   co_return Result<void>();
 }
 
-Task<Result<File>> File::open(std::string path, OpenOptions options) {
+Task<Result<File>> File::open_as(std::string path, OpenOptions options, bool direct) {
   Backend& backend = Backend::current();
   File file(std::make_unique<Descriptor>(backend, std::move(path)));
-  const bool wants_direct = options.direct != Direct::never;
-  const Result<void> opened = co_await open_descriptor(*file.descriptor_, options, wants_direct);
-  if (!opened.has_value()) {
-    const bool refuses_direct = wants_direct && opened.error().number == EINVAL;
-    if (!refuses_direct) co_return Unexpected(opened.error());
-    if (options.direct == Direct::require) co_return fail(ErrorCode::no_direct_io, "open");
-    co_await ok(open_descriptor(*file.descriptor_, options, false));
-  }
-  co_await ok(file.learn_alignment(options.direct));
-  backend.register_descriptor(*file.descriptor_);
+  co_await ok(open_descriptor(*file.descriptor_, options, direct));
+  co_await ok(file.learn_alignment());
   co_return std::move(file);
 }
 
+Task<Result<File>> File::open(std::string path, OpenOptions options) {
+  if (options.direct != Direct::never) {
+    Result<File> opened = co_await open_as(path, options, true);
+    const bool has_it = opened.has_value();
+    if (has_it) opened->descriptor_->backend->register_descriptor(*opened->descriptor_);
+    if (has_it) co_return std::move(opened);
+    const Error error = opened.error();
+    const bool refuses_direct = error.code == ErrorCode::no_direct_io || error.number == EINVAL;
+    if (!refuses_direct) co_return Unexpected(error);
+    if (options.direct == Direct::require) co_return fail(ErrorCode::no_direct_io, "open");
+    options.exclusive = options.truncate = false;  // the first try has done its part, and was dropped
+  }
+  Result<File> opened = co_await open_as(std::move(path), options, false);
+  if (opened.has_value()) opened->descriptor_->backend->register_descriptor(*opened->descriptor_);
+  co_return std::move(opened);
+}
+
 // open(2) takes O_DIRECT on tmpfs too; only statx tells, and only when the mask says that it knows.
-Task<Result<void>> File::learn_alignment(Direct direct) {
+Task<Result<void>> File::learn_alignment() {
   Descriptor& descriptor = *descriptor_;
   struct statx status {};
   co_await ok(PlainOperation(descriptor, status));
@@ -71,15 +80,9 @@ Task<Result<void>> File::learn_alignment(Direct direct) {
   descriptor.is_disk = S_ISREG(status.stx_mode) || S_ISBLK(status.stx_mode);
   if (!descriptor.is_direct) co_return Result<void>();
   const bool is_known = (status.stx_mask & STATX_DIOALIGN) != 0 && status.stx_dio_offset_align != 0;
-  if (is_known) {
-    descriptor.memory_alignment = status.stx_dio_mem_align;
-    descriptor.offset_alignment = status.stx_dio_offset_align;
-    co_return Result<void>();
-  }
-  if (direct == Direct::require) co_return fail(ErrorCode::no_direct_io, "open");
-  descriptor.is_direct = false;
-  const int flags = ::fcntl(descriptor.fd, F_GETFL);
-  if (flags < 0 || ::fcntl(descriptor.fd, F_SETFL, flags & ~O_DIRECT) < 0) co_return fail_errno(errno, "open");
+  if (!is_known) co_return fail(ErrorCode::no_direct_io, "open");
+  descriptor.memory_alignment = status.stx_dio_mem_align;
+  descriptor.offset_alignment = status.stx_dio_offset_align;
   co_return Result<void>();
 }
 

@@ -175,7 +175,8 @@ class File {
     return *descriptor_;
   }
   static Task<Result<void>> open_descriptor(Descriptor& descriptor, OpenOptions options, bool direct);
-  Task<Result<void>> learn_alignment(Direct direct);
+  static Task<Result<File>> open_as(std::string path, OpenOptions options, bool direct);
+  Task<Result<void>> learn_alignment();
 
   std::unique_ptr<Descriptor> descriptor_;
 };

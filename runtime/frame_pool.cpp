@@ -49,6 +49,7 @@ FramePool::FramePool(uint32_t frames_per_class, uint32_t classes_filled) {
       FreeFrame* frame = static_cast<FreeFrame*>(allocate((index + 1) * class_size));
       frame->next = classes_[index].free;
       classes_[index].free = frame;
+      ++classes_[index].owned_count;
     }
   }
 }
@@ -65,6 +66,7 @@ FramePool::~FramePool() {
 
 void* FramePool::acquire_missed(size_t index) noexcept {
   ++missed_count_;
+  ++classes_[index].owned_count;
   return allocate((index + 1) * class_size);
 }
 
@@ -81,16 +83,22 @@ void FramePool::release_unpooled(void* memory, size_t size) noexcept {
   deallocate(memory);
 }
 
+uint64_t FramePool::Class::live_count() const noexcept {
+  uint64_t free_count = 0;
+  for (const FreeFrame* frame = free; frame != nullptr; frame = frame->next) ++free_count;
+  return owned_count - free_count;
+}
+
 uint64_t FramePool::live_count() const noexcept {
   uint64_t count = unpooled_live_count_;
-  for (const Class& of : classes_) count += of.live_count;
+  for (const Class& of : classes_) count += of.live_count();
   return count;
 }
 
 uint64_t FramePool::live_bytes() const noexcept {
   uint64_t bytes = unpooled_live_bytes_;
   for (size_t index = 0; index < class_count; ++index) {
-    bytes += classes_[index].live_count * (index + 1) * class_size;
+    bytes += classes_[index].live_count() * (index + 1) * class_size;
   }
   return bytes;
 }

@@ -44,7 +44,6 @@ class FramePool {
     const size_t index = (size - 1) / class_size;
     if (!pooled || index >= class_count) [[unlikely]] return acquire_unpooled(size);
     Class& of = classes_[index];
-    ++of.live_count;
     FreeFrame* frame = of.free;
     if (frame == nullptr) [[unlikely]] return acquire_missed(index);
     of.free = frame->next;
@@ -55,12 +54,12 @@ class FramePool {
     const size_t index = (size - 1) / class_size;
     if (!pooled || index >= class_count) [[unlikely]] return release_unpooled(memory, size);
     Class& of = classes_[index];
-    --of.live_count;
     FreeFrame* frame = static_cast<FreeFrame*>(memory);
     frame->next = of.free;
     of.free = frame;
   }
 
+  /// Walks the free lists: counting here costs nothing per frame.
   uint64_t live_count() const noexcept;
   /// Bytes of the live frames, rounded up to their classes.
   uint64_t live_bytes() const noexcept;
@@ -72,7 +71,8 @@ class FramePool {
   };
   struct Class {
     FreeFrame* free = nullptr;
-    uint64_t live_count = 0;
+    uint64_t owned_count = 0;  ///< frames that this class ever got from the allocator: live and free ones
+    uint64_t live_count() const noexcept;
   };
 
   void* acquire_missed(size_t index) noexcept;

@@ -20,6 +20,14 @@ std::coroutine_handle<> run_strand(ReadyNode& node, Loop&) noexcept {
 
 }  // namespace
 
+void PromiseBase::finish(PromiseBase* finished) noexcept {
+  while (finished != nullptr) {
+    finished->phase = Phase::done;
+    if (finished->hook == nullptr) return finished->context->loop().transfer(finished->parent->handle());
+    finished = finished->hook(*finished);
+  }
+}
+
 void Strand::launch(Loop& loop, CancelContext* under, PromiseBase& root, std::source_location at) noexcept {
   root_ = &root;
   open(loop, under, at);

@@ -25,7 +25,8 @@ namespace spindle {
 
 class PromiseBase;
 
-/// Called when `finished` is done. Returns the next task that this finishes (an error on its way up), or null.
+/// Called when `finished` has failed (with a parent), or is done (without one). Returns the parent, which has failed with
+/// it, or null. No hook at all: the parent wants the result, whatever it is.
 using FinishHook = PromiseBase* (*)(PromiseBase& finished) noexcept;
 
 class PromiseBase {
@@ -47,13 +48,8 @@ class PromiseBase {
     parent = awaiting;
     hook = finish_hook;
   }
-  /// The task has its result: walks the hooks until somebody is to be resumed.
-  static void finish(PromiseBase* finished) noexcept {
-    do {
-      finished->phase = Phase::done;
-      finished = finished->hook(*finished);
-    } while (finished != nullptr);
-  }
+  /// The task failed, or is the root of a strand: goes up until a parent that wants the result, or the top.
+  static void finish(PromiseBase* finished) noexcept;
 
   CancelContext* context = nullptr;
   PromiseBase* parent = nullptr;  ///< who awaits this task; null for the root of a strand

@@ -161,7 +161,8 @@ class [[nodiscard]] Spawn final : public LeafAwait<Spawn<Function, Args...>, Wai
 };
 
 /// `co_await with_scope(options, body, args...)`: runs body(scope, args...), a Task<Result<T>>, then joins all
-/// children. The result: the first error of a child or the body, else the body's value.
+/// children. The result: the first error of a child or the body, else the body's value. `args` are used by reference from
+/// the moment it is awaited: await it in the statement that makes it, or keep what they refer to.
 template <class Body, class... Args>
 auto with_scope(ScopeOptions options, Body body, Args&&... args)
     -> std::invoke_result_t<Body&, Scope&, Args...> {

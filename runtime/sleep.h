@@ -36,7 +36,7 @@ class [[nodiscard]] Sleep final : public LeafAwait<Sleep> {
   };
   static void fired(Timer& timer, Loop&) noexcept { static_cast<SleepTimer&>(timer).sleep_.complete(); }
   void on_cancel() noexcept override {
-    Loop::current().timers().cancel(timer_);
+    awaiting()->context->loop().timers().cancel(timer_);
     refuse(Error{ErrorCode::cancelled, 0, describe(), 0});
     complete();
   }

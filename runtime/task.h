@@ -124,10 +124,30 @@ class FinalAwaiter {
  public:
   bool await_ready() const noexcept { return false; }
   template <class Promise>
-  void await_suspend(std::coroutine_handle<Promise> handle) const noexcept {
-    PromiseBase::finish(&handle.promise());
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> handle) const noexcept {
+    Promise& promise = handle.promise();
+    if (promise.parent != nullptr && (promise.hook == nullptr || !promise.has_failed())) [[likely]] {
+      promise.phase = PromiseBase::Phase::done;
+      return promise.context->loop().pass_to(promise.parent->handle());
+    }
+    PromiseBase::finish(&promise);
+    return std::noop_coroutine();
   }
   void await_resume() const noexcept {}
+};
+
+/// Destroys the frame of a task that is done.
+template <class T>
+class FinishedTask {
+ public:
+  explicit FinishedTask(Task<T>& task) noexcept : promise_(task.release()) {}
+  FinishedTask(const FinishedTask&) = delete;
+  FinishedTask& operator=(const FinishedTask&) = delete;
+  ~FinishedTask() { std::coroutine_handle<Promise<T>>::from_promise(promise_).destroy(); }
+  auto& result() const { return promise_.slot().get(); }
+
+ private:
+  Promise<T>& promise_;
 };
 
 /// Awaits a task and passes its result on.
@@ -137,27 +157,23 @@ class TaskAwaiter {
   explicit TaskAwaiter(Task<T>& task) noexcept : task_(task) {}
   bool await_ready() const noexcept { return false; }
   template <class Parent>
-  void await_suspend(std::coroutine_handle<Parent> parent) const noexcept {
-    start(parent.promise(), resume_parent);
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<Parent> parent) const noexcept {
+    return start(parent.promise(), nullptr);
   }
   T await_resume() const {
-    const Task<T> finished = std::move(task_);  // its frame dies here, not at the end of the statement
+    const FinishedTask<T> finished(task_);  // the frame dies here, not at the end of the statement
     if constexpr (std::is_void_v<T>) {
-      finished.promise().slot().get();
+      finished.result();
     } else {
-      return std::move(finished.promise().slot().get());
+      return std::move(finished.result());
     }
   }
 
  protected:
-  void start(PromiseBase& parent, FinishHook hook) const noexcept {
+  std::coroutine_handle<> start(PromiseBase& parent, FinishHook hook) const noexcept {
     Promise<T>& child = task_.promise();
     child.start(*parent.context, &parent, hook);
-    parent.context->loop().transfer(child.handle());
-  }
-  static PromiseBase* resume_parent(PromiseBase& finished) noexcept {
-    finished.context->loop().transfer(finished.parent->handle());
-    return nullptr;
+    return parent.context->loop().pass_to(child.handle());
   }
   Task<T>& task_;
 };
@@ -169,18 +185,23 @@ class OkTaskAwaiter : private TaskAwaiter<Result<U>> {
   explicit OkTaskAwaiter(Task<Result<U>>& task) noexcept : TaskAwaiter<Result<U>>(task) {}
   using TaskAwaiter<Result<U>>::await_ready;
   template <class Parent>
-  void await_suspend(std::coroutine_handle<Parent> parent) const noexcept {
-    this->start(parent.promise(), resume_or_fail<Parent>);
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<Parent> parent) const noexcept {
+    return this->start(parent.promise(), fail_parent<Parent>);
   }
-  U await_resume() const { return TaskAwaiter<Result<U>>::await_resume().value(); }
+  U await_resume() const {
+    const FinishedTask<Result<U>> finished(this->task_);
+    if constexpr (std::is_void_v<U>) {
+      finished.result().value();
+    } else {
+      return std::move(finished.result()).value();
+    }
+  }
 
  private:
+  /// The hook of a child that may fail: called only when it did.
   template <class Parent>
-  static PromiseBase* resume_or_fail(PromiseBase& finished) noexcept {
+  static PromiseBase* fail_parent(PromiseBase& finished) noexcept {
     auto& child = static_cast<Promise<Result<U>>&>(finished);
-    if (child.slot().has_exception() || child.slot().get().has_value()) [[likely]] {
-      return TaskAwaiter<Result<U>>::resume_parent(finished);
-    }
     auto& parent = static_cast<Parent&>(*finished.parent);
     parent.leave_with(child.slot().get().error());
     return &parent;
@@ -240,6 +261,14 @@ class PromiseResult : public PromiseBase {
  public:
   using Value = std::conditional_t<std::is_void_v<T>, Unit, T>;
   ResultSlot<Value>& slot() noexcept { return slot_; }
+  /// The task ended with an error value: not with an exception.
+  bool has_failed() noexcept {
+    if constexpr (is_result_v<T>) {
+      return slot_.has_value() && !slot_.get().has_value();
+    } else {
+      return false;
+    }
+  }
   void unhandled_exception() noexcept { slot_.set_exception(std::current_exception()); }
 
  protected:

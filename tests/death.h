@@ -36,7 +36,7 @@ Death run_in_child(Callable& body) {
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) {
-    ::signal(SIGABRT, SIG_DFL);  // doctest has a handler of its own
+    for (int number : {SIGABRT, SIGSEGV}) ::signal(number, SIG_DFL);  // doctest has handlers of its own
     ::dup2(ends[1], STDERR_FILENO);
     ::close(ends[0]);
     ::close(ends[1]);

@@ -61,7 +61,7 @@ void describe_ring(const Ring& ring, const RingOptions& options, Capabilities& c
   add_flag(capabilities, "DEFER_TASKRUN", (flags & IORING_SETUP_DEFER_TASKRUN) != 0,
            options.defer_taskrun && options.single_issuer, "6.1");
   add_flag(capabilities, "SUBMIT_ALL", (flags & IORING_SETUP_SUBMIT_ALL) != 0, options.submit_all, "5.18");
-  add_flag(capabilities, "min-wait", ring.has_min_wait(), options.min_wait, "6.12");
+  if (options.min_wait) add_flag(capabilities, "min-wait", ring.has_min_wait(), true, "6.12");
   add_flag(capabilities, "NO_IOWAIT", ring.has_no_iowait(), options.no_iowait, "6.15");
 }
 

@@ -239,7 +239,7 @@ void UringBackend::stage_cancels() noexcept {
 // Entering and reaping.
 
 uint32_t UringBackend::wait_count() const noexcept {
-  if (disk_operations_count_ < options_.batch_depth_min) return 1;
+  if (disk_operations_count_ < options_.batch_depth_min || batch_was_vain_) return 1;
   const uint32_t quarter = disk_operations_count_ / 4;
   const uint32_t count = quarter < options_.batch_count_max ? quarter : options_.batch_count_max;
   return count < 1 ? 1 : count;
@@ -248,12 +248,14 @@ uint32_t UringBackend::wait_count() const noexcept {
 void UringBackend::enter(const Ring::Wait& wait) noexcept {
   ++counters_.enters;
   if (wait.count > 1) ++counters_.batched_waits;
+  const uint64_t completions_before = counters_.completions;
   const int number = ring_.enter(wait);
   // What was staged and not taken stays staged and goes with the next enter.
   if (number == EAGAIN || number == EBUSY) ++counters_.refused_enters;
   SPINDLE_ASSERT(number == 0 || number == EAGAIN || number == EBUSY || number == EINTR || number == ETIME,
                  "io_uring_enter refused a call that it must take");
   reap();
+  batch_was_vain_ = wait.count > 1 && counters_.completions == completions_before;
 }
 
 inline void UringBackend::handle(const io_uring_cqe& completion) noexcept {

@@ -34,7 +34,9 @@ struct UringOptions {
   bool registered_buffers = true;
   uint32_t batch_count_max = 32;      ///< most completions to wait for at once; 1: never wait for a second
   uint32_t batch_depth_min = 8;       ///< file operations in flight before more than one is waited for
-  Duration batch_timeout = std::chrono::microseconds(100);
+  /// The longest that a second completion is waited for. Not shorter than a kernel tick: a nearer deadline reprograms the
+  /// timer hardware on every wait, which on a virtual machine costs more than batching brings.
+  Duration batch_timeout = std::chrono::milliseconds(8);
 };
 
 class UringBackend final : public Backend {
@@ -111,6 +113,7 @@ class UringBackend final : public Backend {
   uint32_t slot_mask_ = 0;
   uint32_t free_slot_ = 0;
   uint32_t in_flight_count_ = 0;
+  bool batch_was_vain_ = false;         ///< the last batched wait ended by its timeout, with nothing
   uint32_t disk_operations_count_ = 0;  ///< in flight: what batching counts
   uint32_t cancels_in_flight_ = 0;
   IntrusiveList<Operation> waiting_;    ///< FIFO, for a slot

@@ -37,6 +37,13 @@ struct FuzzEvent {
   uint32_t c;
 };
 
+/// A duration; half of them are round, so that several end at the same moment.
+inline uint32_t duration_ns_of(const FuzzEvent& event) noexcept {
+  if (event.a % 8 == 0) return 0;
+  const uint32_t any = event.a / 8 % 60'000;
+  return event.c % 2 == 0 ? any : any / 10'000 * 10'000;
+}
+
 /// What the disk should hold: the tag that fills each sector, and the one that is being written over it.
 struct ExpectedDisk {
   static constexpr uint32_t region_count = 32;

@@ -218,7 +218,7 @@ Task<Result<void>> observe(Task<Result<void>> task, std::optional<Error>* error)
 Task<Result<void>> do_timeout(Machine& machine, Place place, FuzzEvent event) {
   Guard guard(machine, place);
   ModelContext& section = machine.model.open(place.context);
-  const uint32_t for_ns = event.a % 8 == 0 ? 0 : event.a % 60'000;
+  const uint32_t for_ns = duration_ns_of(event);
   const Duration duration(for_ns);
   machine.model.arm_timeout(section, machine.now_ns(), for_ns);
   std::optional<Error> expected;
@@ -241,7 +241,7 @@ Task<Result<void>> do_timeout(Machine& machine, Place place, FuzzEvent event) {
 Task<Result<void>> do_timeout_leaf(Machine& machine, Place place, FuzzEvent event) {
   Guard guard(machine, place);
   ModelContext& section = machine.model.open(place.context);
-  const uint32_t for_ns = event.a % 8 == 0 ? 0 : event.a % 60'000;
+  const uint32_t for_ns = duration_ns_of(event);
   const Duration duration(for_ns);
   machine.model.arm_timeout(section, machine.now_ns(), for_ns);
   Ticket ticket(WaitKind::simple, section);

@@ -163,7 +163,7 @@ bool is_wait(Action action) noexcept {
 
 SPINDLE_TASK_WRAPPER Task<Result<void>> do_wait(Machine& machine, Place place, FuzzEvent event) {
   switch (event.action) {
-    case Action::sleep: return do_sleep(machine, place, event.a % 100'000);
+    case Action::sleep: return do_sleep(machine, place, duration_ns_of(event));
     case Action::wait_event: return do_wait_event(machine, place, event.a % 3);
     case Action::acquire: return do_acquire(machine, place, event);
     case Action::lock:

@@ -1,5 +1,5 @@
-// A killed loop: its frames are destroyed from the top down at any moment, nothing runs afterwards and nothing
-// leaks.
+// A killed loop: its frames are destroyed from the top down at any moment; nothing runs afterwards, and
+// nothing leaks.
 #include <doctest/doctest.h>
 
 #include <memory>

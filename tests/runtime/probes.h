@@ -1,5 +1,5 @@
-// What the tests of the runtime watch with: a trace of events, objects that count their lives, a wait that does
-// not obey a cancel, and a part of a scope that can be cancelled on its own.
+// What the tests of the runtime watch with: a trace of events, objects that count their lives, a wait that
+// does not obey a cancel, and a part of a scope that can be cancelled on its own.
 #pragma once
 
 #include <cstdint>

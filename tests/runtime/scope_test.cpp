@@ -33,6 +33,28 @@ Task<void> plain_child(Trace* trace) {
   co_return;
 }
 
+/// Notes, when it dies, how many children its scope still counts.
+class LastLook {
+ public:
+  LastLook(Scope& scope, uint32_t* seen_count) noexcept : scope_(scope), seen_count_(seen_count) {}
+  ~LastLook() { *seen_count_ = scope_.live_count(); }
+
+ private:
+  Scope& scope_;
+  uint32_t* seen_count_;
+};
+
+Task<Result<void>> look_around(Scope* scope, uint32_t* seen_count) {
+  const LastLook look(*scope, seen_count);
+  co_await ok(timeout(Duration(1), sleep_for(seconds(1))));  // leaves here; its owner destroys the frame
+  co_return Result<void>();
+}
+
+Task<Result<void>> spawn_one_who_looks(Scope& scope, uint32_t* seen_count) {
+  co_await ok(scope.spawn(look_around, &scope, seen_count));
+  co_return Result<void>();
+}
+
 Task<Result<int>> value_child(Trace* trace) {
   trace->add("value");
   co_return 9;
@@ -230,6 +252,13 @@ TEST_CASE("with_scope() returns the body's value, after all children have ended 
   CHECK(run(test.loop, run_then_tell, &trace).has_value());
   CHECK(trace.text() == "~body plain value ok1 ~1 ok2 ~2 joined");
   CHECK(Probe::live_count == 0);
+}
+
+TEST_CASE("a child counts until its frame is gone, after an early exit too") {
+  ScopeRun<void> scoped;
+  uint32_t seen_count = 0;
+  CHECK_FALSE(scoped(ScopeOptions(), spawn_one_who_looks, &seen_count).has_value());
+  CHECK(seen_count == 1);
 }
 
 TEST_CASE("the first error cancels siblings and body, and is the result") {

@@ -198,7 +198,7 @@ TEST_CASE("ten thousand tasks that await one another return a value") {
 
 TEST_CASE("ten thousand tasks that await one another let an exception through") {
   TestLoop test;
-  CHECK_THROWS_AS(run(test.loop, descend, 10000, Ending::exception), std::runtime_error);
+  CHECK_THROWS_AS(static_cast<void>(run(test.loop, descend, 10000, Ending::exception)), std::runtime_error);
 }
 
 TEST_CASE("ten thousand tasks that await one another leave with an error") {
@@ -236,7 +236,8 @@ TEST_CASE("destroying a task that runs is a caught bug") {
 }
 
 TEST_CASE("making a task where there is no loop is a caught bug") {
-  expect_abort([] { static_cast<void>(give(1)); }, "there is no loop here");
+  // Kept on the heap: a compiler may do without the frame of a task that it can see the end of.
+  expect_abort([] { static_cast<void>(std::make_unique<Task<int>>(give(1))); }, "there is no loop here");
 }
 
 TEST_SUITE_END();

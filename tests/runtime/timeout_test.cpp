@@ -248,7 +248,7 @@ TEST_CASE("an inner timeout that fires first leaves the outer one's time to what
 
 TEST_CASE("an outer timeout that fires first is the one that reports") {
   CHECK(tell(outer_first) == "inner:cancelled after:cancelled outer:timed out ok");
-  CHECK(tell(both_at_once).find("outer:timed out ok") != std::string::npos);
+  CHECK(tell(both_at_once) == "inner:cancelled after:cancelled outer:timed out ok");
 }
 
 TEST_CASE("timeouts directly inside one another report as one") {

@@ -1,0 +1,288 @@
+// Opening files: direct I/O as required, preferred or not wanted, on file systems that have it and that don't; and
+// what open(2) refuses.
+#include <doctest/doctest.h>
+#include <linux/loop.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/vfs.h>
+
+#include "io/file.h"
+#include "tests/death.h"
+#include "tests/io/uring_fixture.h"
+
+namespace spindle {
+namespace {
+
+constexpr const char* memory_folder = "/dev/shm";
+constexpr long tmpfs_magic = 0x01021994;
+
+bool has_memory_folder() {
+  struct statfs status {};
+  return ::statfs(memory_folder, &status) == 0 && status.f_type == tmpfs_magic && ::access(memory_folder, W_OK) == 0;
+}
+
+struct statx alignment_of(const std::string& path) {
+  struct statx status {};
+  REQUIRE(::statx(AT_FDCWD, path.c_str(), 0, STATX_BASIC_STATS | STATX_DIOALIGN, &status) == 0);
+  return status;
+}
+
+bool offers_direct_io(const std::string& path) {
+  const struct statx status = alignment_of(path);
+  return (status.stx_mask & STATX_DIOALIGN) != 0 && status.stx_dio_offset_align != 0;
+}
+
+/// What is to be known of a file that was opened, or the error.
+struct Opened {
+  std::optional<Error> error;
+  bool is_direct = false;
+  uint32_t memory_alignment = 0;
+  uint32_t offset_alignment = 0;
+  uint64_t size = 0;
+};
+
+Task<Result<void>> open_one(const std::string& path, OpenOptions options, Opened& into) {
+  auto opening = File::open(path, options);
+  const Result<File> file = co_await std::move(opening);
+  if (!file.has_value()) {
+    into.error = file.error();
+    co_return Result<void>();
+  }
+  into.is_direct = file->is_direct();
+  into.memory_alignment = file->memory_alignment();
+  into.offset_alignment = file->offset_alignment();
+  into.size = file->size_at_open();
+  CHECK(file->path() == path);
+  CHECK(file->is_open());
+  co_return Result<void>();
+}
+
+Opened open_file(const std::string& path, OpenOptions options) {
+  UringLoop ring;
+  Opened opened;
+  ring.run_to_success(open_one, path, options, opened);
+  return opened;
+}
+
+int errno_of_open(const std::string& path, OpenOptions options) {
+  const Opened opened = open_file(path, options);
+  REQUIRE(opened.error.has_value());
+  CHECK(opened.error->code == ErrorCode::system);
+  return opened.error->number;
+}
+
+TEST_CASE("direct I/O has the alignment that statx tells") {
+  TemporaryFolder folder;
+  const std::string path = folder.filled("data", 10000);
+  if (!offers_direct_io(path)) return skip("the current folder is on a file system without direct I/O");
+  const struct statx status = alignment_of(path);
+  for (const Direct direct : {Direct::require, Direct::prefer}) {
+    const Opened opened = open_file(path, {.access = Access::read_write, .direct = direct});
+    REQUIRE(!opened.error.has_value());
+    CHECK(opened.is_direct);
+    CHECK(opened.memory_alignment == status.stx_dio_mem_align);
+    CHECK(opened.offset_alignment == status.stx_dio_offset_align);
+    CHECK(opened.size == 10000);
+  }
+}
+
+TEST_CASE("a file that is opened without direct I/O needs no alignment") {
+  TemporaryFolder folder;
+  const Opened opened = open_file(folder.filled("data", 1), {.direct = Direct::never});
+  REQUIRE(!opened.error.has_value());
+  CHECK_FALSE(opened.is_direct);
+  CHECK(opened.memory_alignment == 1);
+  CHECK(opened.offset_alignment == 1);
+  CHECK(opened.size == 1);
+}
+
+TEST_CASE("on tmpfs direct I/O can't be had: an error when it is required, told when it is preferred") {
+  if (!has_memory_folder()) return skip("/dev/shm is no tmpfs");
+  TemporaryFolder folder(memory_folder);
+  const std::string path = folder.filled("data", 100);
+  const Opened required = open_file(path, {.access = Access::read_write, .direct = Direct::require});
+  REQUIRE(required.error.has_value());
+  CHECK(required.error->code == ErrorCode::no_direct_io);
+  const Opened preferred = open_file(path, {.access = Access::read_write, .direct = Direct::prefer});
+  REQUIRE(!preferred.error.has_value());
+  CHECK_FALSE(preferred.is_direct);
+  CHECK(preferred.memory_alignment == 1);
+}
+
+Task<Result<void>> use_preferred(const std::string& path, Memory& memory) {
+  File file = co_await ok(File::open(path, {.access = Access::read_write, .direct = Direct::prefer, .create = true}));
+  const std::span<std::byte> ragged = memory.part(1, 1000);
+  co_await ok(file.write_all_at(3, ragged));
+  co_await ok(file.read_exact_at(3, ragged));
+  co_return Result<void>();
+}
+
+TEST_CASE("a file without the direct I/O that was preferred takes ragged transfers") {
+  if (!has_memory_folder()) return skip("/dev/shm is no tmpfs");
+  TemporaryFolder folder(memory_folder);
+  UringLoop ring;
+  Memory memory(4096, 1);
+  ring.run_to_success(use_preferred, folder.file("data"), memory);
+}
+
+/// A file system that is there as long as this object.
+class Mounted {
+ public:
+  Mounted(const std::string& type, const std::string& options) : at_(folder_.file("mount")) {
+    REQUIRE(::mkdir(at_.c_str(), 0700) == 0);
+    is_mounted_ = ::mount("none", at_.c_str(), type.c_str(), 0, options.c_str()) == 0;
+  }
+  ~Mounted() {
+    if (is_mounted_) ::umount2(at_.c_str(), MNT_DETACH);
+  }
+  bool is_mounted() const noexcept { return is_mounted_; }
+  std::string file(const char* name) const { return at_ + "/" + name; }
+
+ private:
+  TemporaryFolder folder_;
+  std::string at_;
+  bool is_mounted_ = false;
+};
+
+// ramfs refuses O_DIRECT in open(2) itself, with EINVAL.
+TEST_CASE("on a file system that refuses to open for direct I/O, preferring it falls back") {
+  const Mounted ramfs("ramfs", "");
+  if (!ramfs.is_mounted()) return skip("needs root");
+  const OpenOptions create{.access = Access::read_write, .direct = Direct::require, .create = true};
+  const Opened required = open_file(ramfs.file("required"), create);
+  REQUIRE(required.error.has_value());
+  CHECK(required.error->code == ErrorCode::no_direct_io);
+  OpenOptions prefer = create;
+  prefer.direct = Direct::prefer;
+  const Opened preferred = open_file(ramfs.file("preferred"), prefer);
+  REQUIRE(!preferred.error.has_value());
+  CHECK_FALSE(preferred.is_direct);
+}
+
+TEST_CASE("the fallback from direct I/O works for a file that must be new, too") {
+  const Mounted ramfs("ramfs", "");
+  if (!ramfs.is_mounted()) return skip("needs root");
+  const Opened opened = open_file(
+      ramfs.file("new"),
+      {.access = Access::read_write, .direct = Direct::prefer, .create = true, .exclusive = true});
+  CHECK_MESSAGE(!opened.error.has_value(), (opened.error.has_value() ? describe(*opened.error) : ""));
+}
+
+TEST_CASE("what open(2) refuses comes as its errno") {
+  TemporaryFolder folder;
+  const std::string path = folder.filled("data", 100);
+  CHECK(errno_of_open(folder.file("missing"), open_cached) == ENOENT);
+  CHECK(errno_of_open(folder.file("no/folder"), open_cached_new) == ENOENT);
+  CHECK(errno_of_open(folder.path(), open_cached) == EISDIR);
+  CHECK(errno_of_open(path + "/below", open_cached) == ENOTDIR);
+  CHECK(errno_of_open(path, {.access = Access::read_write,
+                             .direct = Direct::never,
+                             .create = true,
+                             .exclusive = true}) == EEXIST);
+  CHECK(errno_of_open(std::string(5000, 'x'), open_cached) == ENAMETOOLONG);
+}
+
+TEST_CASE("a file is made with the permissions that were asked for, and emptied when asked to") {
+  TemporaryFolder folder;
+  const std::string path = folder.file("made");
+  const ::mode_t former = ::umask(0);
+  const Opened made = open_file(
+      path, {.access = Access::read_write, .direct = Direct::never, .create = true, .exclusive = true, .mode = 0640});
+  ::umask(former);
+  REQUIRE(!made.error.has_value());
+  struct stat status {};
+  REQUIRE(::stat(path.c_str(), &status) == 0);
+  CHECK((status.st_mode & 07777) == 0640);
+  const std::string filled = folder.filled("filled", 1000);
+  CHECK(open_file(filled, open_cached).size == 1000);
+  CHECK(open_file(filled, {.access = Access::read_write, .direct = Direct::never, .truncate = true}).size == 0);
+}
+
+Task<Result<void>> expect_eacces(const std::string& path) {
+  auto opening = File::open(path, open_cached);
+  const Result<File> file = co_await std::move(opening);
+  SPINDLE_ASSERT(!file.has_value(), "a file of somebody else was opened");
+  SPINDLE_ASSERT(file.error().number == EACCES, "another errno");
+  co_return Result<void>();
+}
+
+TEST_CASE("a file that may not be opened gives EACCES") {
+  TemporaryFolder folder;
+  const std::string path = folder.filled("data", 100);
+  REQUIRE(::chmod(path.c_str(), 0) == 0);
+  REQUIRE(::chmod(folder.path().c_str(), 0755) == 0);
+  expect_survival([&path] {
+    if (::geteuid() == 0) {
+      SPINDLE_ASSERT(::setresgid(65534, 65534, 65534) == 0, "setresgid");
+      SPINDLE_ASSERT(::setresuid(65534, 65534, 65534) == 0, "setresuid");
+    }
+    Result<std::unique_ptr<UringBackend>> backend = UringBackend::create(UringOptions());
+    SPINDLE_ASSERT(backend.has_value(), "no ring for nobody");
+    Loop loop(**backend);
+    SPINDLE_ASSERT(run(loop, expect_eacces, path).has_value(), "the task failed");
+  });
+}
+
+/// A block device over a file, with sectors of 4096 bytes.
+class LoopDevice {
+ public:
+  explicit LoopDevice(const std::string& backing) {
+    const int control = ::open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    if (control < 0) return;
+    const int number = ::ioctl(control, LOOP_CTL_GET_FREE);
+    ::close(control);
+    if (number < 0) return;
+    path_ = "/dev/loop" + std::to_string(number);
+    backing_ = ::open(backing.c_str(), O_RDWR | O_CLOEXEC);
+    device_ = ::open(path_.c_str(), O_RDWR | O_CLOEXEC);
+    loop_config config{};
+    config.fd = static_cast<uint32_t>(backing_);
+    config.block_size = 4096;
+    is_set_up_ = backing_ >= 0 && device_ >= 0 && ::ioctl(device_, LOOP_CONFIGURE, &config) == 0;
+  }
+  ~LoopDevice() {
+    if (is_set_up_) ::ioctl(device_, LOOP_CLR_FD, 0);
+    if (device_ >= 0) ::close(device_);
+    if (backing_ >= 0) ::close(backing_);
+  }
+  bool is_set_up() const noexcept { return is_set_up_; }
+  const std::string& path() const noexcept { return path_; }
+
+ private:
+  std::string path_;
+  int backing_ = -1;
+  int device_ = -1;
+  bool is_set_up_ = false;
+};
+
+Task<Result<void>> use_large_sectors(const std::string& path, Memory& memory) {
+  File file = co_await ok(File::open(path, {.access = Access::read_write, .direct = Direct::require}));
+  CHECK(file.offset_alignment() == 4096);
+  memory.fill_with_pattern();
+  const std::span<std::byte> all = memory.all();
+  co_await ok(file.write_all_at(4096, all));
+  co_await ok(file.read_exact_at(4096, all));
+  CHECK(memory.has_pattern());
+  const std::span<std::byte> half = all.first(512);
+  const Result<uint64_t> refused = co_await file.read_at(0, half);
+  REQUIRE(!refused.has_value());
+  CHECK(refused.error().code == ErrorCode::misaligned);
+  co_return Result<void>();
+}
+
+TEST_CASE("a block device with sectors of 4096 bytes is used with that alignment") {
+  TemporaryFolder folder;
+  const std::string backing = folder.filled("backing", 1 << 20);
+  const LoopDevice device(backing);
+  if (!device.is_set_up()) return skip("needs root and a loop device");
+  Memory memory(16384);
+  {
+    UringLoop ring;
+    ring.run_to_success(use_large_sectors, device.path(), memory);
+  }
+  // BLKGETSIZE64, not st_size, which is 0 for a device.
+  CHECK(open_file(device.path(), {.direct = Direct::require}).size == 1 << 20);
+}
+
+}  // namespace
+}  // namespace spindle
