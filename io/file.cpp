@@ -1,7 +1,11 @@
 #include "io/file.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+
+#include <cerrno>
 
 #include "runtime/combinators.h"
 
@@ -64,7 +68,7 @@ Task<Result<File>> File::open(std::string path, OpenOptions options) {
     const bool refuses_direct = error.code == ErrorCode::no_direct_io || error.number == EINVAL;
     if (!refuses_direct) co_return Unexpected(error);
     if (options.direct == Direct::require) co_return fail(ErrorCode::no_direct_io, "open");
-    options.exclusive = options.truncate = false;  // the first try has done its part, and was dropped
+    options.exclusive = false;  // the first try has made the file, even where it was refused; it may not have emptied it
   }
   Result<File> opened = co_await open_as(std::move(path), options, false);
   if (opened.has_value()) opened->descriptor_->backend->register_descriptor(*opened->descriptor_);
@@ -77,6 +81,10 @@ Task<Result<void>> File::learn_alignment() {
   struct statx status {};
   co_await ok(PlainOperation(descriptor, status));
   descriptor.size_at_open = status.stx_size;
+  // A device's status has no size.
+  if (S_ISBLK(status.stx_mode) && ::ioctl(descriptor.fd, BLKGETSIZE64, &descriptor.size_at_open) < 0) {
+    co_return fail_errno(errno, "open");
+  }
   descriptor.is_disk = S_ISREG(status.stx_mode) || S_ISBLK(status.stx_mode);
   if (!descriptor.is_direct) co_return Result<void>();
   const bool is_known = (status.stx_mask & STATX_DIOALIGN) != 0 && status.stx_dio_offset_align != 0;

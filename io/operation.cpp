@@ -109,7 +109,8 @@ void Operation::fail_from(int32_t number) noexcept {
 // EAGAIN and EINTR say nothing about the data, and ECANCELED that nobody asked for neither: a bounded number of tries.
 bool Operation::retry_after(int32_t result) noexcept {
   const bool transient = result == -EAGAIN || result == -EINTR || result == -ECANCELED;
-  if (!transient || is_cancel_requested_ || opcode_ == Opcode::close || retry_count_ == operation_retries_max) return false;
+  if (!transient || is_cancel_requested_ || opcode_ == Opcode::close) return false;
+  if (retry_count_ == operation_retries_max) return false;
   ++retry_count_;
   return true;
 }

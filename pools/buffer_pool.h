@@ -98,7 +98,9 @@ class AlignedBufferPool {
     return Lease(*this, take_free());
   }
 
-  std::span<std::byte> arena() const noexcept { return {arena_, size_t{options_.buffers_count} * options_.buffer_size}; }
+  std::span<std::byte> arena() const noexcept {
+    return {arena_, size_t{options_.buffers_count} * options_.buffer_size};
+  }
   uint32_t capacity() const noexcept { return options_.buffers_count; }
   uint32_t buffer_size() const noexcept { return options_.buffer_size; }
   uint32_t in_use_count() const noexcept { return options_.buffers_count - static_cast<uint32_t>(free_.size()); }

@@ -26,7 +26,7 @@ class TimeoutSection : public Section {
       has_fired_ = true;
       cancel();
     } else {
-      loop().timers().arm(timer_, loop().now() + duration);
+      loop().timers().arm(timer_, time_after(loop().now(), duration));
     }
   }
   void disarm() noexcept {

@@ -31,7 +31,6 @@ class Gate {
     explicit Close(Gate& gate) noexcept : gate_(gate) {}
     ~Close() { abandon_if_dying(); }
     bool begin(Loop&) noexcept {
-      gate_.is_closed_ = true;
       if (gate_.inside_count_ == 0) return true;
       gate_.closers_.push_back(*this);
       return false;
@@ -55,7 +54,10 @@ class Gate {
     return Pass(*this);
   }
   /// Result<void>: refuses entry from now on and waits until nobody is inside. A cancelled wait leaves it closed.
-  Close close() noexcept { return Close(*this); }
+  Close close() noexcept {
+    is_closed_ = true;  // here already: a wait that is refused leaves the gate closed too
+    return Close(*this);
+  }
 
  private:
   void leave() noexcept {

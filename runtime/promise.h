@@ -25,8 +25,8 @@ namespace spindle {
 
 class PromiseBase;
 
-/// Called when `finished` has failed (with a parent), or is done (without one). Returns the parent, which has failed with
-/// it, or null. No hook at all: the parent wants the result, whatever it is.
+/// Called when `finished` has failed (with a parent), or is done (without one). Returns the parent,
+/// which has failed with it, or null. No hook at all: the parent wants the result, whatever it is.
 using FinishHook = PromiseBase* (*)(PromiseBase& finished) noexcept;
 
 class PromiseBase {

@@ -61,6 +61,13 @@ constexpr Unexpected fail_errno(int number, const char* where) noexcept {
   return Unexpected(Error{ErrorCode::system, number, where, 0});
 }
 
+template <class T>
+class Result;
+template <class T>
+inline constexpr bool is_result_v = false;
+template <class T>
+inline constexpr bool is_result_v<Result<T>> = true;
+
 /// A T or an Error. Reading the wrong side is a caught bug.
 template <class T>
 class [[nodiscard]] Result {
@@ -73,7 +80,7 @@ class [[nodiscard]] Result {
   Result() requires std::is_default_constructible_v<T> : has_value_(true) { std::construct_at(&value_); }
   Result(Unexpected unexpected) noexcept : has_value_(false), error_(unexpected.error()) {}
   template <class U = T>
-    requires(std::is_constructible_v<T, U> && !std::is_same_v<std::remove_cvref_t<U>, Result> &&
+    requires(std::is_constructible_v<T, U> && !is_result_v<std::remove_cvref_t<U>> &&
              !std::is_same_v<std::remove_cvref_t<U>, Unexpected>)
   Result(U&& value) : has_value_(true) {
     std::construct_at(&value_, std::forward<U>(value));
@@ -163,10 +170,5 @@ class [[nodiscard]] Result<void> {
   bool has_value_ = true;
   Error error_;
 };
-
-template <class T>
-inline constexpr bool is_result_v = false;
-template <class T>
-inline constexpr bool is_result_v<Result<T>> = true;
 
 }  // namespace spindle

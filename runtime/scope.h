@@ -143,14 +143,24 @@ class [[nodiscard]] Spawn final : public LeafAwait<Spawn<Function, Args...>, Wai
   bool begin(Loop&) noexcept { return scope_.reserve_or_enqueue(*this); }
   Result<void> take() {
     if (this->failure() != nullptr) return Unexpected(*this->failure());
-    auto task = make(std::index_sequence_for<Args...>());
-    --scope_.live_count_;  // the place becomes the child's
-    scope_.launch(std::move(task), this->awaiting()->awaits_at);
+    const Place place(scope_);  // becomes the child's; free again if making the task throws
+    scope_.launch(make(std::index_sequence_for<Args...>()), this->awaiting()->awaits_at);
     return {};
   }
   const char* describe() const noexcept override { return "spawn"; }
 
  private:
+  /// The place that was granted.
+  class Place {
+   public:
+    explicit Place(Scope& scope) noexcept : scope_(scope) {}
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+    ~Place() { scope_.leave_place(); }
+
+   private:
+    Scope& scope_;
+  };
   template <size_t... I>
   SPINDLE_TASK_WRAPPER auto make(std::index_sequence<I...>) {
     return function_(std::get<I>(std::move(args_))...);
@@ -161,8 +171,8 @@ class [[nodiscard]] Spawn final : public LeafAwait<Spawn<Function, Args...>, Wai
 };
 
 /// `co_await with_scope(options, body, args...)`: runs body(scope, args...), a Task<Result<T>>, then joins all
-/// children. The result: the first error of a child or the body, else the body's value. `args` are used by reference from
-/// the moment it is awaited: await it in the statement that makes it, or keep what they refer to.
+/// children. The result: the first error of a child or the body, else the body's value. `args` are used by
+/// reference from the moment it is awaited: await it in the statement that makes it, or keep what they refer to.
 template <class Body, class... Args>
 auto with_scope(ScopeOptions options, Body body, Args&&... args)
     -> std::invoke_result_t<Body&, Scope&, Args...> {

@@ -14,7 +14,7 @@ class [[nodiscard]] Sleep final : public LeafAwait<Sleep> {
   ~Sleep() { abandon_if_dying(); }
 
   bool begin(Loop& loop) {
-    if (is_relative_) until_ = loop.now() + for_;
+    if (is_relative_) until_ = time_after(loop.now(), for_);
     if (until_ <= loop.now()) return true;
     loop.timers().arm(timer_, until_);
     return false;

@@ -20,4 +20,9 @@ using Time = LoopClock::time_point;
 
 inline constexpr Time time_never = Time::max();
 
+/// `duration` after `now`, or time_never where that lies beyond the clock.
+constexpr Time time_after(Time now, Duration duration) noexcept {
+  return duration > time_never - now ? time_never : now + duration;
+}
+
 }  // namespace spindle

@@ -45,7 +45,8 @@ int disabled_by_sysctl() {
 }  // namespace
 
 std::string explain_setup_failure(int number) {
-  std::string line = "io_uring_setup: " + std::string(std::strerror(number)) + " (errno " + std::to_string(number) + "): ";
+  std::string line = std::string("io_uring_setup: ") + std::strerror(number);
+  line += " (errno " + std::to_string(number) + "): ";
   const int disabled = disabled_by_sysctl();
   switch (number) {
     case ENOSYS:

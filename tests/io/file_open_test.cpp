@@ -168,6 +168,30 @@ TEST_CASE("the fallback from direct I/O works for a file that must be new, too")
   CHECK_MESSAGE(!opened.error.has_value(), (opened.error.has_value() ? describe(*opened.error) : ""));
 }
 
+TEST_CASE("the fallback from direct I/O still refuses a file that is there and should be new") {
+  const Mounted ramfs("ramfs", "");
+  if (!ramfs.is_mounted()) return skip("needs root");
+  const OpenOptions create{.access = Access::read_write, .direct = Direct::never, .create = true};
+  REQUIRE(!open_file(ramfs.file("there"), create).error.has_value());
+  const int number = errno_of_open(
+      ramfs.file("there"),
+      {.access = Access::read_write, .direct = Direct::prefer, .create = true, .exclusive = true});
+  CHECK(number == EEXIST);
+}
+
+TEST_CASE("the fallback from direct I/O empties a file when asked to") {
+  const Mounted ramfs("ramfs", "");
+  if (!ramfs.is_mounted()) return skip("needs root");
+  const std::string path = ramfs.file("filled");
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  REQUIRE(::write(descriptor, "text", 4) == 4);
+  ::close(descriptor);
+  const Opened opened =
+      open_file(path, {.access = Access::read_write, .direct = Direct::prefer, .truncate = true});
+  REQUIRE(!opened.error.has_value());
+  CHECK(opened.size == 0);
+}
+
 TEST_CASE("what open(2) refuses comes as its errno") {
   TemporaryFolder folder;
   const std::string path = folder.filled("data", 100);

@@ -67,7 +67,8 @@ class ScriptedEntry final : public RingEntry {
       if (call.has_timeout) {
         __kernel_timespec timeout{};
         std::memcpy(&timeout, reinterpret_cast<const void*>(timeout_address), sizeof timeout);
-        call.timeout_ns = static_cast<uint64_t>(timeout.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(timeout.tv_nsec);
+        const int64_t timeout_ns = timeout.tv_sec * 1'000'000'000 + timeout.tv_nsec;
+        call.timeout_ns = static_cast<uint64_t>(timeout_ns);
       }
     }
     calls.push_back(call);

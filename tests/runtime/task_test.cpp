@@ -236,8 +236,9 @@ TEST_CASE("destroying a task that runs is a caught bug") {
 }
 
 TEST_CASE("making a task where there is no loop is a caught bug") {
-  // Kept on the heap: a compiler may do without the frame of a task that it can see the end of.
-  expect_abort([] { static_cast<void>(std::make_unique<Task<int>>(give(1))); }, "there is no loop here");
+  // Out of the compiler's sight, or it may do without a frame at all.
+  static Task<int> (*volatile make)(int) = give;
+  expect_abort([] { static_cast<void>(make(1)); }, "there is no loop here");
 }
 
 TEST_SUITE_END();

@@ -90,6 +90,13 @@ def position_is_plain(source, start, index, depth):
     return depth == 0 and before[-1] == "=" and before.count("=") == 1 and "?" not in before
 
 
+def is_options(source, at):
+    """{.member = ...}, or SomeOptions{}: options structs are trivially destructible, which their headers assert."""
+    if source.at(at + 1) == ".":
+        return True
+    return source.at(at + 1) == "}" and at > 0 and source.at(at - 1).endswith("Options")
+
+
 def check_operand(source, index):
     """Braces and capturing lambdas among what is awaited."""
     at = index + 1
@@ -103,7 +110,7 @@ def check_operand(source, index):
                     yield "await-lambda", "a capturing lambda made inside an awaiting expression: name it before"
             elif source.kind[at] != "init":
                 return
-            elif source.at(at + 1) != ".":
+            elif not is_options(source, at):
                 yield "await-braces", "a braced list in an awaiting expression, not of the form {.member = ...}"
             at = source.match.get(at, at) + 1
         elif token in ("(", "["):
@@ -120,7 +127,7 @@ def check_arguments(source, at, end):
             if source.kind[at] == "lambda":
                 if captures(source, source.lambda_of(at)):
                     yield "await-lambda", "a capturing lambda made inside an awaiting expression: name it before"
-            elif source.at(at + 1) != ".":
+            elif not is_options(source, at):
                 yield "await-braces", "a braced list in an awaiting expression, not of the form {.member = ...}"
             at = source.match.get(at, at)
         at += 1
