@@ -68,7 +68,7 @@ Task<Result<File>> File::open(std::string path, OpenOptions options) {
     const bool refuses_direct = error.code == ErrorCode::no_direct_io || error.number == EINVAL;
     if (!refuses_direct) co_return Unexpected(error);
     if (options.direct == Direct::require) co_return fail(ErrorCode::no_direct_io, "open");
-    options.exclusive = false;  // the first try has made the file, even where it was refused; it may not have emptied it
+    options.exclusive = false;  // the first try has made the file, even where direct I/O was refused
   }
   Result<File> opened = co_await open_as(std::move(path), options, false);
   if (opened.has_value()) opened->descriptor_->backend->register_descriptor(*opened->descriptor_);
