@@ -1,5 +1,5 @@
-// What the ring can do: each feature forced off alone, the report that says so, and machines that forbid the ring or
-// grant it little memory.
+// What the ring can do: each feature forced off alone, the report that says so, and machines that forbid the
+// ring or grant it little memory.
 #include "io/uring/capabilities.h"
 
 #include <doctest/doctest.h>
@@ -49,7 +49,8 @@ Task<Result<void>> use_everything(const std::string& path, Memory& memory) {
   co_await ok(for_each_bounded(indices, 32, read_block, file_address, memory_address));
   co_await ok(sleep_for(std::chrono::microseconds(300)));
   if (registered.has_value()) Backend::current().unregister_arena(arena);
-  if (!memory.has_pattern()) co_return fail(ErrorCode::invalid_argument, "what was read is not what was written");
+  if (!memory.has_pattern())
+    co_return fail(ErrorCode::invalid_argument, "what was read is not what was written");
   co_return Result<void>();
 }
 
@@ -149,7 +150,8 @@ TEST_CASE("the report has a line per feature, with the kernel and the size of th
   const std::string text = capabilities.text();
   CHECK(text.find("io_uring on Linux " + capabilities.kernel) == 0);
   CHECK(text.find(std::to_string(capabilities.entries_got) + " entries") != std::string::npos);
-  for (const Mode& mode : modes) CHECK(text.find(std::string("  ") + mode.feature + ": ") != std::string::npos);
+  for (const Mode& mode : modes)
+    CHECK(text.find(std::string("  ") + mode.feature + ": ") != std::string::npos);
   CHECK(capabilities.entries_got >= capabilities.entries_asked);
 }
 
@@ -189,7 +191,8 @@ void forbid_ring(int number) {
   SPINDLE_ASSERT(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0, "seccomp");
 }
 
-TEST_CASE("where io_uring is forbidden, making a backend fails with the errno and a line that names the knob") {
+TEST_CASE(
+    "where io_uring is forbidden, making a backend fails with the errno and a line that names the knob") {
   for (const int number : {EPERM, ENOSYS}) {
     expect_survival([number] {
       forbid_ring(number);
@@ -229,7 +232,8 @@ TEST_CASE("with 64 KiB of lockable memory an ordinary user gets a smaller ring, 
     }
     const Capabilities& capabilities = (*backend)->capabilities();
     if (capabilities.entries_got < capabilities.entries_asked) {
-      SPINDLE_ASSERT(capabilities.text().find("ulimit -l") != std::string::npos, "the report names no remedy");
+      SPINDLE_ASSERT(capabilities.text().find("ulimit -l") != std::string::npos,
+                     "the report names no remedy");
     }
     Loop loop(**backend);
     SPINDLE_ASSERT(run(loop, use_everything, path, memory).has_value(), "the small ring does not work");

@@ -1,5 +1,5 @@
-// The end of a file: close() with operations in flight, dropping with operations in flight, and what a closed, moved or
-// dropped file still does.
+// The end of a file: close() with operations in flight, dropping with operations in flight, and what a
+// closed, moved or dropped file still does.
 #include <doctest/doctest.h>
 
 #include <vector>
@@ -211,7 +211,8 @@ Task<Result<void>> play_drop(const std::string& path, bool& first, bool& second)
   std::unique_ptr<File>* file_address = &file;
   bool* first_address = &first;
   bool* second_address = &second;
-  co_return co_await with_scope(ScopeOptions{}, drop_under_reads, file_address, first_address, second_address);
+  co_return co_await with_scope(ScopeOptions{}, drop_under_reads, file_address, first_address,
+                                second_address);
 }
 
 TEST_CASE("a file that is dropped with operations in flight ends them as cancelled and is closed") {

@@ -1,5 +1,5 @@
-// Opening files: direct I/O as required, preferred or not wanted, on file systems that have it and that don't; and
-// what open(2) refuses.
+// Opening files: direct I/O as required, preferred or not wanted, on file systems that have it and that
+// don't; and what open(2) refuses.
 #include <doctest/doctest.h>
 #include <linux/loop.h>
 #include <sys/ioctl.h>
@@ -18,7 +18,8 @@ constexpr long tmpfs_magic = 0x01021994;
 
 bool has_memory_folder() {
   struct statfs status {};
-  return ::statfs(memory_folder, &status) == 0 && status.f_type == tmpfs_magic && ::access(memory_folder, W_OK) == 0;
+  return ::statfs(memory_folder, &status) == 0 && status.f_type == tmpfs_magic &&
+         ::access(memory_folder, W_OK) == 0;
 }
 
 struct statx alignment_of(const std::string& path) {
@@ -110,7 +111,8 @@ TEST_CASE("on tmpfs direct I/O can't be had: an error when it is required, told 
 }
 
 Task<Result<void>> use_preferred(const std::string& path, Memory& memory) {
-  File file = co_await ok(File::open(path, {.access = Access::read_write, .direct = Direct::prefer, .create = true}));
+  File file =
+      co_await ok(File::open(path, {.access = Access::read_write, .direct = Direct::prefer, .create = true}));
   const std::span<std::byte> ragged = memory.part(1, 1000);
   co_await ok(file.write_all_at(3, ragged));
   co_await ok(file.read_exact_at(3, ragged));
@@ -210,8 +212,11 @@ TEST_CASE("a file is made with the permissions that were asked for, and emptied 
   TemporaryFolder folder;
   const std::string path = folder.file("made");
   const ::mode_t former = ::umask(0);
-  const Opened made = open_file(
-      path, {.access = Access::read_write, .direct = Direct::never, .create = true, .exclusive = true, .mode = 0640});
+  const Opened made = open_file(path, {.access = Access::read_write,
+                                       .direct = Direct::never,
+                                       .create = true,
+                                       .exclusive = true,
+                                       .mode = 0640});
   ::umask(former);
   REQUIRE(!made.error.has_value());
   struct stat status {};
@@ -219,7 +224,8 @@ TEST_CASE("a file is made with the permissions that were asked for, and emptied 
   CHECK((status.st_mode & 07777) == 0640);
   const std::string filled = folder.filled("filled", 1000);
   CHECK(open_file(filled, open_cached).size == 1000);
-  CHECK(open_file(filled, {.access = Access::read_write, .direct = Direct::never, .truncate = true}).size == 0);
+  CHECK(open_file(filled, {.access = Access::read_write, .direct = Direct::never, .truncate = true}).size ==
+        0);
 }
 
 Task<Result<void>> expect_eacces(const std::string& path) {

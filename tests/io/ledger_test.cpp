@@ -9,11 +9,11 @@
 namespace spindle {
 namespace {
 
-#define SPINDLE_NEEDS_LEDGER()                                        \
-  if constexpr (!Ledger::enabled) {                                   \
-    skip_in_this_build("the ledger is off (SPINDLE_LEDGER=0)");       \
-    return;                                                           \
-  }
+/// Then the test can't run.
+bool lacks_ledger() {
+  if (!Ledger::enabled) skip_in_this_build("the ledger is off (SPINDLE_LEDGER=0)");
+  return !Ledger::enabled;
+}
 
 /// A file, and a FIFO that never answers, for what is to stay in flight.
 struct Scene {
@@ -100,7 +100,7 @@ Task<Result<void>> submit_again_unseen(Scope&, Scene& scene, File& data, File&) 
 
 TEST_CASE("an operation that is submitted while it is in flight is caught") {
   expect_trap(submit_again, "an operation was submitted twice");
-  SPINDLE_NEEDS_LEDGER();
+  if (lacks_ledger()) return;
   expect_trap(submit_again_unseen, "an operation was submitted while it was in flight");
 }
 
@@ -111,7 +111,7 @@ Task<Result<void>> read_twice_into_one(Scope& scope, Scene& scene, File&, File& 
 }
 
 TEST_CASE("a read into memory that another read in flight fills is caught") {
-  SPINDLE_NEEDS_LEDGER();
+  if (lacks_ledger()) return;
   expect_trap(read_twice_into_one, "memory was handed to an operation while a read in flight fills it");
 }
 
@@ -132,7 +132,7 @@ Task<Result<void>> read_into_a_part(Scope& scope, Scene& scene, File& data, File
 }
 
 TEST_CASE("a read into one of the parts that a vectored read in flight fills is caught") {
-  SPINDLE_NEEDS_LEDGER();
+  if (lacks_ledger()) return;
   expect_trap(read_into_a_part, "memory was handed to an operation while a read in flight fills it");
 }
 
@@ -144,7 +144,7 @@ Task<Result<void>> write_what_is_read(Scope& scope, Scene& scene, File& data, Fi
 }
 
 TEST_CASE("a write from memory that a read in flight fills is caught") {
-  SPINDLE_NEEDS_LEDGER();
+  if (lacks_ledger()) return;
   expect_trap(write_what_is_read, "memory was handed to an operation while a read in flight fills it");
 }
 
@@ -157,7 +157,7 @@ Task<Result<void>> read_what_is_written(Scope& scope, Scene& scene, File& data, 
 }
 
 TEST_CASE("a read into memory that a write in flight reads is caught") {
-  SPINDLE_NEEDS_LEDGER();
+  if (lacks_ledger()) return;
   expect_trap(read_what_is_written, "a read was submitted into memory that a write in flight reads");
 }
 
@@ -171,7 +171,7 @@ Task<Result<void>> change_what_is_written(Scope& scope, Scene& scene, File&, Fil
 }
 
 TEST_CASE("a write buffer that changes while it is in flight is caught") {
-  SPINDLE_NEEDS_LEDGER();
+  if (lacks_ledger()) return;
   expect_trap(change_what_is_written, "a write buffer was changed while the write was in flight");
 }
 
@@ -187,8 +187,9 @@ Task<Result<void>> close_under_a_read(Scope&, Scene& scene, File&, File&) {
 }
 
 TEST_CASE("a close that reaches the backend with operations in flight is caught") {
-  SPINDLE_NEEDS_LEDGER();
-  expect_trap(close_under_a_read, "a close reached the backend while operations on its descriptor were in flight");
+  if (lacks_ledger()) return;
+  expect_trap(close_under_a_read,
+              "a close reached the backend while operations on its descriptor were in flight");
 }
 
 Task<Result<void>> touch_what_is_read(Scope& scope, Scene& scene, File&, File& fifo) {
@@ -199,7 +200,7 @@ Task<Result<void>> touch_what_is_read(Scope& scope, Scene& scene, File&, File& f
 }
 
 TEST_CASE("touching the memory of a read in flight is caught by the address sanitizer") {
-  SPINDLE_NEEDS_LEDGER();
+  if (lacks_ledger()) return;
   if constexpr (!has_asan) {
     skip_in_this_build("no address sanitizer");
     return;
@@ -246,7 +247,9 @@ Task<Result<void>> write_from_one_buffer(Scope& scope, Scene& scene, File& data,
   co_return Result<void>();
 }
 
-TEST_CASE("writes may share memory, and reading it meanwhile is fine") { expect_peace(write_from_one_buffer); }
+TEST_CASE("writes may share memory, and reading it meanwhile is fine") {
+  expect_peace(write_from_one_buffer);
+}
 
 Task<Result<void>> read_side_by_side(Scope& scope, Scene& scene, File& data, File& fifo) {
   for (size_t part = 0; part < 8; ++part) {
@@ -271,7 +274,9 @@ Task<Result<void>> use_one_buffer_in_turn(Scope&, Scene& scene, File& data, File
   co_return Result<void>();
 }
 
-TEST_CASE("one buffer may be used again as soon as its operation ended") { expect_peace(use_one_buffer_in_turn); }
+TEST_CASE("one buffer may be used again as soon as its operation ended") {
+  expect_peace(use_one_buffer_in_turn);
+}
 
 }  // namespace
 }  // namespace spindle

@@ -1,8 +1,8 @@
-// "The steady state allocates nothing": this program has its own malloc and operator new, which end the process when
-// they are called while allocation is forbidden, and reads 100,000 blocks at depth 32 like that.
+// "The steady state allocates nothing": this program has its own malloc and operator new, which end the
+// process when they are called while allocation is forbidden, and reads 100,000 blocks at depth 32 like that.
 //
-// Linked with mimalloc the same holds: the program's symbols come before its library's, mi_malloc among them, and the
-// __libc_ names below are mimalloc's then.
+// Linked with mimalloc the same holds: the program's symbols come before its library's, mi_malloc among them,
+// and the __libc_ names below are mimalloc's then.
 #include <doctest/doctest.h>
 #include <malloc.h>
 
@@ -75,7 +75,8 @@ int posix_memalign(void** memory, size_t alignment, size_t size) noexcept {
 }
 void free(void* memory) noexcept { __libc_free(memory); }
 
-// The runtime's weak references to mimalloc find these. (Its aligned forms stay its own: __libc_memalign uses them.)
+// The runtime's weak references to mimalloc find these. (Its aligned forms stay its own: __libc_memalign uses
+// them.)
 void* mi_malloc(size_t size) noexcept {
   note_allocation("mi_malloc");
   return __libc_malloc(size);
@@ -171,7 +172,8 @@ TEST_CASE("100,000 reads at depth 32 allocate nothing after the start") {
   if constexpr (Ledger::enabled) return skip_in_this_build("the ledger allocates");
   TemporaryFolder folder;
   const std::string path = folder.filled("data", blocks_count * block_size);
-  auto pool = AlignedBufferPool::create({.buffers_count = depth, .buffer_size = block_size, .alignment = 4096});
+  auto pool =
+      AlignedBufferPool::create({.buffers_count = depth, .buffer_size = block_size, .alignment = 4096});
   REQUIRE(pool.has_value());
   UringLoop ring;
   const Result<void> registered = ring.backend().register_arena((*pool)->arena());

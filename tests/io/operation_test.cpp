@@ -1,8 +1,9 @@
-// Operations against a backend that answers what it is told: storms of transient errors, short counts, the end of the
-// file, and failures that stay.
+// Operations against a backend that answers what it is told: storms of transient errors, short counts, the
+// end of the file, and failures that stay.
 #include "io/operation.h"
 
 #include <doctest/doctest.h>
+#include <sys/mman.h>
 
 #include <array>
 #include <cerrno>
@@ -13,6 +14,7 @@
 #include "runtime/root.h"
 #include "runtime/sleep.h"
 #include "tests/io/scripted_backend.h"
+#include "tests/io/uring_fixture.h"
 
 namespace spindle {
 namespace {
@@ -193,6 +195,27 @@ TEST_CASE("a failed durable write poisons its file, a failed plain one does not"
   CHECK(stage.descriptor().is_poisoned);
 }
 
+Task<Result<void>> read_huge(Stage& stage, std::byte* memory, uint64_t size) {
+  co_return co_await TransferExact(stage.descriptor(), Opcode::read, memory, size, 0, false);
+}
+
+TEST_CASE("a transfer of more than a backend takes at once is split") {
+  Stage stage;
+  constexpr uint64_t size = 2 * transfer_size_max + block_size;
+  // Never touched: the address sanitizer would need an eighth of it.
+  if constexpr (has_asan) return skip_in_this_build("too large for the address sanitizer");
+  void* mapped = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  REQUIRE(mapped != MAP_FAILED);
+  stage.backend().answer({1 << 30, 1 << 30, block_size});
+  CHECK(run(stage.loop(), read_huge, stage, static_cast<std::byte*>(mapped), size).has_value());
+  REQUIRE(stage.backend().asked.size() == 3);
+  CHECK(stage.backend().asked[0].size == transfer_size_max);
+  CHECK(stage.backend().asked[1].offset == transfer_size_max);
+  CHECK(stage.backend().asked[2].offset == 2 * transfer_size_max);
+  CHECK(stage.backend().asked[2].size == block_size);
+  ::munmap(mapped, size);
+}
+
 TEST_CASE("a transfer of nothing succeeds without asking anybody") {
   Stage stage;
   CHECK(run(stage.loop(), read_once, stage, 0, 0).value() == 0);
@@ -201,8 +224,6 @@ TEST_CASE("a transfer of nothing succeeds without asking anybody") {
 }
 
 // Cancelling.
-
-enum class Answer { everything, a_part, nothing_cancelled, nothing_again };
 
 Task<Result<void>> read_and_note(Stage* stage, std::optional<Result<void>>* noted) {
   auto reading = move_all(*stage, Opcode::read, 0, block_size, false);

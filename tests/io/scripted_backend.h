@@ -1,5 +1,5 @@
-// A backend that answers what a test tells it: each submitted operation gets the next of a list of results, and
-// those behind its end wait until the test answers them.
+// A backend that answers what a test tells it: each submitted operation gets the next of a list of results,
+// and those behind its end wait until the test answers them.
 #pragma once
 
 #include <cerrno>

@@ -1,5 +1,5 @@
-// The system call of a ring as a test wants it: short, refused, held back, and noted. And a view of what is staged, so
-// that a test can look at a submission, or spoil it.
+// The system call of a ring as a test wants it: short, refused, held back, and noted. And a view of what is
+// staged, so that a test can look at a submission, or spoil it.
 #pragma once
 
 #include <liburing.h>
@@ -43,7 +43,8 @@ class ScriptedEntry final : public RingEntry {
       return -refusal;
     }
     if (inspect != nullptr && to_submit > 0) inspect(*this, static_cast<int>(descriptor));
-    if (holds_submissions) return RingEntry::enter(descriptor, 0, 0, IORING_ENTER_GETEVENTS, nullptr, _NSIG / 8);
+    if (holds_submissions)
+      return RingEntry::enter(descriptor, 0, 0, IORING_ENTER_GETEVENTS, nullptr, _NSIG / 8);
     if (to_submit > submit_max) {
       ++short_count;
       return RingEntry::enter(descriptor, submit_max, 0, IORING_ENTER_GETEVENTS, nullptr, _NSIG / 8);
@@ -75,8 +76,8 @@ class ScriptedEntry final : public RingEntry {
   }
 };
 
-/// The submission entries of a ring through a mapping of one's own. Those that were taken stay visible until they are
-/// staged again.
+/// The submission entries of a ring through a mapping of one's own. Those that were taken stay visible until
+/// they are staged again.
 class SubmissionView {
  public:
   SubmissionView(int descriptor, uint32_t entries_count) : count_(entries_count) {

@@ -1,5 +1,5 @@
-// Registered memory: operations inside of it take the kernel's fixed form, others work all the same, and places are
-// limited.
+// Registered memory: operations inside of it take the kernel's fixed form, others work all the same, and
+// places are limited.
 #include <doctest/doctest.h>
 
 #include <vector>
@@ -17,8 +17,8 @@ constexpr size_t block_size = 4096;
 uint32_t fixed_count = 0;
 uint32_t plain_count = 0;
 
-/// Counts both forms of what is staged. Entries stay visible when they were taken: so each is counted once, by
-/// wiping the ones that were seen from a shadow.
+/// Counts both forms among all entries of the ring: what was taken stays visible, and the rings here do so
+/// little that none is staged twice.
 void count_forms(ScriptedEntry&, int descriptor) {
   SubmissionView view(descriptor, entries_count);
   fixed_count = plain_count = 0;
@@ -29,7 +29,8 @@ void count_forms(ScriptedEntry&, int descriptor) {
   }
 }
 
-Task<Result<void>> write_then_read(const std::string& path, std::span<std::byte> out, std::span<std::byte> in) {
+Task<Result<void>> write_then_read(const std::string& path, std::span<std::byte> out,
+                                   std::span<std::byte> in) {
   File file = co_await ok(File::open(path, open_cached_new));
   co_await ok(file.write_all_at(0, out));
   co_await ok(file.read_exact_at(0, in));

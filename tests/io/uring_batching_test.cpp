@@ -1,4 +1,5 @@
-// How many completions the loop waits for: one, unless many disk operations are in flight, and then not for long.
+// How many completions the loop waits for: one, unless many disk operations are in flight, and then not for
+// long.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -47,7 +48,8 @@ Task<Result<void>> idle_and_read(Place& place, ScriptedEntry& entry) {
   Place* place_address = &place;
   File* fifo_address = &fifo;
   ScriptedEntry* entry_address = &entry;
-  co_return co_await with_scope(ScopeOptions{}, one_read_among_idle, place_address, fifo_address, entry_address);
+  co_return co_await with_scope(ScopeOptions{}, one_read_among_idle, place_address, fifo_address,
+                                entry_address);
 }
 
 TEST_CASE("with 127 idle waits and one read in flight the loop asks the kernel for one completion") {

@@ -1,5 +1,5 @@
-// When the kernel takes less than was staged, refuses, or is interrupted; when the queue is full; and when a cancel
-// comes early, late, or in vain: nothing is lost, and everything ends.
+// When the kernel takes less than was staged, refuses, or is interrupted; when the queue is full; and when a
+// cancel comes early, late, or in vain: nothing is lost, and everything ends.
 #include <doctest/doctest.h>
 
 #include <cstring>
@@ -148,7 +148,7 @@ Reads cancel_reads(Act act, uint64_t cancels_count) {
   ScriptedEntry entry;
   CancelPlan plan{.entry = &entry, .fifo = &fifo};
   UringLoop ring(small_ring(entry));
-  ring.run_to_success(play_cancel, plan, act);
+  ring.run_in_time(play_cancel, plan, act);
   CHECK(ring.backend().counters().cancels == cancels_count);
   CHECK(fifo.drain() == 0);
   return plan.reads;
@@ -171,6 +171,22 @@ TEST_CASE("a cancel that finds the submission queue full waits for room") {
   CHECK(reads.cancelled_count == entries_count);
 }
 
+Task<Result<void>> cancel_in_the_turn_of_submit(Scope& scope, CancelPlan& plan, File& file) {
+  co_await settle_ring();
+  for (uint32_t count = 0; count < entries_count; ++count) {
+    co_await ok(scope.spawn(read_byte, &file, &plan.reads));
+  }
+  co_await ok(yield());  // all are staged: there is no room for a cancel
+  CHECK(plan.reads.cancelled_count == 0);
+  scope.cancel();
+  co_return Result<void>();
+}
+
+TEST_CASE("operations that fill the queue and are cancelled before the kernel saw them end") {
+  const Reads reads = cancel_reads(cancel_in_the_turn_of_submit, entries_count);
+  CHECK(reads.cancelled_count == entries_count);
+}
+
 Task<Result<void>> cancel_twice_as_many(Scope& scope, CancelPlan& plan, File& file) {
   for (uint32_t count = 0; count < 2 * entries_count; ++count) {
     co_await ok(scope.spawn(read_byte, &file, &plan.reads));
@@ -186,14 +202,48 @@ TEST_CASE("cancelling more than there are slots ends the queued ones at once and
   CHECK(reads.cancelled_count == 2 * entries_count);
 }
 
+Task<Result<void>> serve(Event* served) {
+  co_await ok(nop(Backend::current()));
+  served->set();
+  co_return Result<void>();
+}
+
+// The read that wakes the loop has a place in the queue and no slot: so the last of eight operations finds a
+// slot, but no place, while the kernel refuses.
+Task<Result<void>> serve_among_idle(Scope& scope, CancelPlan& plan, File& file) {
+  co_await settle_ring();
+  plan.entry->refusal = EBUSY;
+  plan.entry->refusals_left = UINT32_MAX;
+  Backend::current().wake();
+  while (plan.entry->refused_count == 0) co_await ok(sleep_for(std::chrono::microseconds(100)));
+  for (uint32_t count = 0; count + 1 < entries_count; ++count) {
+    co_await ok(scope.spawn(read_byte, &file, &plan.reads));
+  }
+  Event served;
+  co_await ok(scope.spawn(serve, &served));
+  co_await ok(yield());
+  plan.entry->refusals_left = 0;
+  const Result<void> was_served = co_await served.wait();
+  CHECK(was_served.has_value());
+  scope.cancel();
+  co_await settle_ring();
+  co_return Result<void>();
+}
+
+TEST_CASE(
+    "an operation that found a slot but no room starts as soon as there is room, though nothing completes") {
+  const Reads reads = cancel_reads(serve_among_idle, entries_count - 1);
+  CHECK(reads.cancelled_count == entries_count - 1);
+}
+
 Task<Result<void>> complete_before_the_cancel(Scope& scope, CancelPlan& plan, File& file) {
   co_await ok(scope.spawn(read_byte, &file, &plan.reads));
   co_await settle_ring();
   plan.entry->holds_submissions = true;  // the cancel stays in the queue …
   scope.cancel();
-  co_await shield(yield());
+  co_await settle_ring();
   plan.fifo->put("x");
-  while (plan.reads.bytes_count == 0) co_await shield(yield());
+  while (plan.reads.bytes_count == 0) co_await settle_ring();
   plan.entry->holds_submissions = false;  // … until its target is gone
   co_await settle_ring();
   co_return Result<void>();
@@ -252,7 +302,8 @@ void watch_tags(ScriptedEntry&, int descriptor) {
   }
   uint32_t same_count = 0;
   for (const io_uring_sqe& entry : view) {
-    if (cancelled_tag != 0 && entry.opcode == IORING_OP_READ && entry.user_data == cancelled_tag) ++same_count;
+    if (cancelled_tag != 0 && entry.opcode == IORING_OP_READ && entry.user_data == cancelled_tag)
+      ++same_count;
   }
   same_tag_count = std::max(same_tag_count, same_count);
 }

@@ -1,5 +1,5 @@
-// What the tests of the kernel's ring share: a loop on a ring that expects everything to come back, temporary files,
-// FIFOs whose reads stay in flight as long as a test wants, aligned memory, skipping.
+// What the tests of the kernel's ring share: a loop on a ring that expects everything to come back, temporary
+// files, FIFOs whose reads stay in flight as long as a test wants, aligned memory, skipping.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -58,13 +58,14 @@ inline size_t open_descriptors_count() {
   return count;
 }
 
-/// A folder that goes away with its content. Below the current one by default: a build folder is on a disk, while
-/// /tmp may be in memory.
+/// A folder that goes away with its content. Below the current one by default: a build folder is on a disk,
+/// while /tmp may be in memory.
 class TemporaryFolder {
  public:
   explicit TemporaryFolder(const std::string& parent = ".") {
     std::string pattern = std::filesystem::absolute(parent).lexically_normal() / "spindle-test-XXXXXX";
-    REQUIRE_MESSAGE(::mkdtemp(pattern.data()) != nullptr, "no folder in ", parent, ": ", std::strerror(errno));
+    REQUIRE_MESSAGE(::mkdtemp(pattern.data()) != nullptr, "no folder in ", parent, ": ",
+                    std::strerror(errno));
     path_ = pattern;
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
@@ -126,8 +127,8 @@ class Memory {
   std::byte* bytes_;
 };
 
-/// A FIFO with an end of the test's own, which does not block. Reading it through a File stays in flight until
-/// somebody writes; writing it through a File stays in flight once it is full.
+/// A FIFO with an end of the test's own, which does not block. Reading it through a File stays in flight
+/// until somebody writes; writing it through a File stays in flight once it is full.
 class Fifo {
  public:
   explicit Fifo(const std::string& path) : path_(path) {
@@ -168,14 +169,16 @@ class Fifo {
 };
 
 inline constexpr OpenOptions open_cached{.access = Access::read_write, .direct = Direct::never};
-inline constexpr OpenOptions open_cached_new{.access = Access::read_write, .direct = Direct::never, .create = true};
+inline constexpr OpenOptions open_cached_new{
+    .access = Access::read_write, .direct = Direct::never, .create = true};
 inline constexpr OpenOptions open_direct_new{
     .access = Access::read_write, .direct = Direct::require, .create = true};
 
 /// A loop on the kernel's ring that expects frames, operations and descriptors to have come back at its end.
 class UringLoop {
  public:
-  explicit UringLoop(const UringOptions& options = UringOptions(), const Loop::Options& of_loop = Loop::Options()) {
+  explicit UringLoop(const UringOptions& options = UringOptions(),
+                     const Loop::Options& of_loop = Loop::Options()) {
     Result<std::unique_ptr<UringBackend>> made = UringBackend::create(options);
     if (!made.has_value()) FAIL(explain_setup_failure(made.error().number));
     backend_ = std::move(*made);
@@ -192,6 +195,13 @@ class UringLoop {
   UringBackend& backend() noexcept { return *backend_; }
   Loop& loop() noexcept { return *loop_; }
 
+  /// The same, for what bounds its own time by 20 s: reaching that bound is a failure, whatever came of it.
+  template <class Body, class... Args>
+  void run_in_time(Body&& body, Args&&... args) {
+    const Time before = backend_->now();
+    run_to_success(std::forward<Body>(body), std::forward<Args>(args)...);
+    CHECK(backend_->now() - before < std::chrono::seconds(15));
+  }
   /// Runs body(args...), a Task<Result<void>>, which must succeed.
   template <class Body, class... Args>
   void run_to_success(Body&& body, Args&&... args) {

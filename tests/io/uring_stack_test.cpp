@@ -1,5 +1,5 @@
-// Millions of completions in a row grow no stack, whether or not a task suspends for them: at -O0 and under the
-// sanitizers too, where g++ makes no tail calls.
+// Millions of completions in a row grow no stack, whether or not a task suspends for them: at -O0 and under
+// the sanitizers too, where g++ makes no tail calls.
 #include <doctest/doctest.h>
 
 #include "tests/io/uring_fixture.h"

@@ -1,4 +1,5 @@
-// Waking a loop from other threads, timers on the real clock, and loops that run side by side on threads of their own.
+// Waking a loop from other threads, timers on the real clock, and loops that run side by side on threads of
+// their own.
 #include <doctest/doctest.h>
 
 #include <atomic>
@@ -42,23 +43,17 @@ class Mailbox final : public Posted {
 };
 
 Task<Result<void>> await_mail(Mailbox& mailbox, uint64_t count, std::atomic<uint64_t>& seen) {
-  while (mailbox.seen_count() < count) {
-    mailbox.arrived().reset();
-    if (mailbox.seen_count() == count) break;
-    co_await ok(mailbox.arrived().wait());
+  for (;;) {
     seen.store(mailbox.seen_count(), std::memory_order_release);
+    if (mailbox.seen_count() == count) break;
+    mailbox.arrived().reset();
+    co_await ok(mailbox.arrived().wait());
   }
   co_return Result<void>();
 }
 
-template <class Body>
-Task<Result<void>> within(Duration duration, Body body) {
-  auto bounded = timeout(duration, std::move(body));
-  co_return co_await std::move(bounded);
-}
-
 Task<Result<void>> await_mail_in_time(Mailbox& mailbox, uint64_t count, std::atomic<uint64_t>& seen) {
-  return within(30s, await_mail(mailbox, count, seen));
+  co_return co_await timeout(30s, await_mail(mailbox, count, seen));
 }
 
 TEST_CASE("a loop that sleeps is woken from another thread, each time") {
@@ -67,18 +62,22 @@ TEST_CASE("a loop that sleeps is woken from another thread, each time") {
   Mailbox mailbox(ring.backend());
   ring.loop().add_posted(mailbox);
   std::atomic<uint64_t> seen{0};
+  uint64_t lost_count = 0;
   std::thread poster([&] {
     for (uint64_t number = 0; number < count; ++number) {
       mailbox.post();
-      // The next only after this one was seen: a lost wake-up stops the test.
-      for (int spin = 0; seen.load(std::memory_order_acquire) <= number && spin < 10'000'000; ++spin) {
+      // The next only after this one was seen: nothing covers up for a lost wake-up.
+      const Clock::time_point before = Clock::now();
+      while (seen.load(std::memory_order_acquire) <= number && Clock::now() - before < 5s) {
         std::this_thread::yield();
       }
+      if (seen.load(std::memory_order_acquire) <= number) ++lost_count;
       if (number % 16 == 0) std::this_thread::sleep_for(100us);
     }
   });
   ring.run_to_success(await_mail_in_time, mailbox, count, seen);
   poster.join();
+  CHECK(lost_count == 0);
   CHECK(mailbox.seen_count() == count);
 }
 
@@ -180,7 +179,8 @@ Task<Result<void>> write_and_read(std::string path, Memory& out, Memory& in, int
     const uint64_t offset = static_cast<uint64_t>(round % 8) * written.size();
     co_await ok(file.write_all_at(offset, written));
     co_await ok(file.read_exact_at(offset, read));
-    if (!in.has_pattern(7)) co_return fail(ErrorCode::invalid_argument, "what was read is not what was written");
+    if (!in.has_pattern(7))
+      co_return fail(ErrorCode::invalid_argument, "what was read is not what was written");
     if (round % 16 == 0) co_await ok(sleep_for(100us));
   }
   co_return Result<void>();
