@@ -1,5 +1,6 @@
 #include "benchmarks/interrupt.h"
 
+#include <initializer_list>
 #include <signal.h>
 #include <unistd.h>
 

@@ -23,6 +23,12 @@
 
 namespace spindle {
 
+inline std::coroutine_handle<> hand_over(const PromiseBase& from, std::coroutine_handle<> next) noexcept {
+  if constexpr (has_tail_calls) return next;
+  from.context->loop().transfer(next);
+  return std::noop_coroutine();
+}
+
 class Leaf : public ReadyNode {
  public:
   enum class State : uint8_t { idle, waiting, queued, done };

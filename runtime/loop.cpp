@@ -40,7 +40,6 @@ inline void Loop::drive(ReadyNode& node) noexcept {
   std::coroutine_handle<> next = node.run(node, *this);
   if (!next) next = std::exchange(transfer_, nullptr);
   while (next) {
-    direct_left_ = direct_max;
     next.resume();
     next = std::exchange(transfer_, nullptr);
   }

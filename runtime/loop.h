@@ -49,6 +49,8 @@ class Loop {
     SPINDLE_ASSERT(current_ != nullptr, "tasks live on a loop's thread, and there is no loop here");
     return *current_;
   }
+  /// The same, where an earlier current() has checked.
+  static Loop& current_unchecked() noexcept { return *current_; }
   static bool has_current() noexcept { return current_ != nullptr; }
   /// Makes `loop` the thread's current one (null: none) and returns the former.
   static Loop* set_current(Loop* loop) noexcept {
@@ -97,18 +99,6 @@ class Loop {
     SPINDLE_ASSERT(!transfer_, "two coroutines were to be resumed at once");
     transfer_ = next;
   }
-  /// For an await_suspend that returns a handle: `next` itself where the compiler makes a tail call of that, else (and
-  /// now and then, in case it does not) the trampoline's turn.
-  std::coroutine_handle<> pass_to(std::coroutine_handle<> next) noexcept {
-    if constexpr (has_tail_calls) {
-      if (direct_left_ > 0) [[likely]] {
-        --direct_left_;
-        return next;
-      }
-    }
-    transfer(next);
-    return std::noop_coroutine();
-  }
   void note_strand_ended(Strand& strand) noexcept { ended_ = &strand; }
 
  private:
@@ -116,19 +106,9 @@ class Loop {
   void push_special(ReadyNode& node) noexcept;
   void refresh_now() noexcept;
 
-  /// Symmetric transfer in a row before the trampoline takes over: bounds the stack at -O1 of g++, which has no tail
-  /// calls without -foptimize-sibling-calls.
-  static constexpr uint32_t direct_max = 64;
-#if defined(__clang__) || (defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__))
-  static constexpr bool has_tail_calls = true;
-#else
-  static constexpr bool has_tail_calls = false;
-#endif
-
   inline static constinit thread_local Loop* current_ = nullptr;
 
   std::coroutine_handle<> transfer_;
-  uint32_t direct_left_ = 0;
   Strand* ended_ = nullptr;
   bool push_is_special_ = false;  ///< dying, or scheduling at random
   bool dying_ = false;

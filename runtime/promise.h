@@ -7,9 +7,10 @@
 //                goes on with the parent's hook. The parent's frame stays suspended where it was; its owner
 //                destroys it, which runs the destructors of its locals.
 //   strand root  tells the owner of the strand
-// Nothing is resumed from inside a coroutine: hooks and awaiters name the next coroutine (Loop::transfer), and the
-// loop's trampoline resumes it. So millions of synchronous completions need no tail calls (g++ at -O0 and under
-// ASan has none), and no frame is destroyed within its own await_suspend.
+// Nothing is resumed from inside a coroutine: hooks and awaiters name the next coroutine, and either the compiler makes
+// a tail call of that (symmetric transfer: clang always, g++ when it optimises with -foptimize-sibling-calls, which
+// SPINDLE_TAIL_CALLS promises), or the loop's trampoline resumes it. So millions of synchronous completions overflow no
+// stack with any compiler, and no frame is destroyed within its own await_suspend.
 #pragma once
 
 #include <coroutine>
@@ -57,6 +58,18 @@ class PromiseBase {
   std::source_location awaits_at;  ///< the last co_await that this task came to
   Phase phase = Phase::created;
 };
+
+#if defined(__clang__)
+inline constexpr bool has_tail_calls = true;
+#elif defined(SPINDLE_TAIL_CALLS) && defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+inline constexpr bool has_tail_calls = true;
+#else
+inline constexpr bool has_tail_calls = false;
+#endif
+
+/// For an await_suspend that returns a handle: `next` itself, or the trampoline's turn.
+inline std::coroutine_handle<> hand_over(const PromiseBase& from, std::coroutine_handle<> next) noexcept;
 
 /// One chain of tasks. `ended` is called from the loop, outside of any coroutine, once the root task is done; it
 /// destroys the root's frame and may destroy the strand.

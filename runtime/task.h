@@ -116,7 +116,7 @@ class FrameAllocation {
  public:
   static void* operator new(size_t size) { return Loop::current().frames().acquire(size); }
   static void operator delete(void* memory, size_t size) noexcept {
-    Loop::current().frames().release(memory, size);
+    Loop::current_unchecked().frames().release(memory, size);
   }
 };
 
@@ -128,7 +128,7 @@ class FinalAwaiter {
     Promise& promise = handle.promise();
     if (promise.parent != nullptr && (promise.hook == nullptr || !promise.has_failed())) [[likely]] {
       promise.phase = PromiseBase::Phase::done;
-      return promise.context->loop().pass_to(promise.parent->handle());
+      return hand_over(promise, promise.parent->handle());
     }
     PromiseBase::finish(&promise);
     return std::noop_coroutine();
@@ -173,7 +173,7 @@ class TaskAwaiter {
   std::coroutine_handle<> start(PromiseBase& parent, FinishHook hook) const noexcept {
     Promise<T>& child = task_.promise();
     child.start(*parent.context, &parent, hook);
-    return parent.context->loop().pass_to(child.handle());
+    return hand_over(parent, child.handle());
   }
   Task<T>& task_;
 };

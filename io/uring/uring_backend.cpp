@@ -308,7 +308,9 @@ inline bool UringBackend::arm_wake() noexcept {
 
 void UringBackend::wait(Time until) noexcept {
   stage_cancels();
-  if (!arm_wake() || ring_.has_completions()) return enter({});
+  // What found no staging room goes after what this enter takes: it must not wait for a completion first.
+  const bool has_more = !cancels_.empty() || (!waiting_.empty() && free_slot_ != slot_none);
+  if (!arm_wake() || has_more || ring_.has_completions()) return enter({});
   Ring::Wait how;
   how.count = wait_count();
   how.batch_timeout = options_.batch_timeout;
