@@ -169,6 +169,10 @@ TEST_CASE("a short vectored count moves on inside of its parts, past empty ones"
   CHECK(parts[3].iov_len == 50);
 }
 
+Task<Result<void>> write_parts(Stage& stage, std::span<iovec> vector) {
+  co_return co_await TransferExact(stage.descriptor(), Opcode::writev, vector, 0, false);
+}
+
 TEST_CASE("a failed sync poisons its file: changes are refused, reads are not") {
   for (const Opcode opcode : {Opcode::sync, Opcode::sync_data}) {
     Stage stage;
@@ -180,6 +184,10 @@ TEST_CASE("a failed sync poisons its file: changes are refused, reads are not") 
     }
     const Error written = error_of(run(stage.loop(), move_all, stage, Opcode::write, 0, 512, false));
     CHECK(written.code == ErrorCode::poisoned);
+    alignas(512) std::byte block[512]{};
+    iovec part{block, sizeof block};
+    const std::span<iovec> vector(&part, 1);
+    CHECK(error_of(run(stage.loop(), write_parts, stage, vector)).code == ErrorCode::poisoned);
     CHECK(stage.backend().asked.size() == 1);
     stage.backend().answer({100});
     CHECK(run(stage.loop(), read_once, stage, 0, block_size).value() == 100);
