@@ -45,6 +45,7 @@ void Backend::drop(std::unique_ptr<Descriptor> descriptor) noexcept {
   dropped.is_dropped = true;
   ++dropped_count_;
   dropped_.push_back(dropped);
+  if (dropped.is_closing) return;  // its close(), which is under way, frees it
   if (dropped.live_count == 0) return close_dropped(dropped);
   cancel_all(dropped);  // the last one to end closes
 }

@@ -47,6 +47,8 @@ class Backend : public Reactor {
 
   /// A File was dropped: cancels what is in flight on it, then closes it. Joined by Loop::run_until_idle().
   void drop(std::unique_ptr<Descriptor> descriptor) noexcept;
+  /// The close() of a file that was dropped meanwhile has ended: frees the record.
+  void free_dropped(Descriptor& descriptor) noexcept;
   bool has_detached_work() const noexcept override { return dropped_count_ > 0; }
   uint64_t dropped_count() const noexcept { return dropped_count_; }
 
@@ -75,7 +77,6 @@ class Backend : public Reactor {
   friend class ClosingOperation;
   void note_drained(Descriptor& descriptor) noexcept;
   void close_dropped(Descriptor& descriptor) noexcept;
-  void free_dropped(Descriptor& descriptor) noexcept;
 
   Loop* loop_ = nullptr;
   uint64_t dropped_count_ = 0;

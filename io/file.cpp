@@ -125,6 +125,7 @@ Task<Result<void>> File::close() {
   const Result<void> closed = co_await PlainOperation(*descriptor.backend, Opcode::close, &descriptor);
   descriptor.fd = -1;
   shielded.leave();
+  if (descriptor.is_dropped) descriptor.backend->free_dropped(descriptor);
   co_return closed;
 }
 

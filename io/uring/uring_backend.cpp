@@ -225,7 +225,7 @@ void UringBackend::abandon(Operation&) noexcept {
 
 // A cancel needs staging room and a place in the completion queue of its own; until then it waits in the list.
 void UringBackend::stage_cancels() noexcept {
-  while (!cancels_.empty() && cancels_in_flight_ < slots_.size()) {
+  while (!cancels_.empty() && cancels_in_flight_ + 1 < slots_.size()) {
     io_uring_sqe* entry = ring_.stage();
     if (entry == nullptr) break;
     const Operation& operation = cancels_.pop_front();

@@ -8,8 +8,8 @@
 //                     └──► waiting_ (FIFO) ◄── admitted when slots and room come back ◄───────┘
 //
 // Invariants
-// 1. At most in_flight_max operations and as many cancels are in the kernel: the completion queue holds both, so it
-//    can't overflow (admission).
+// 1. At most N operations, N − 1 cancels and the wake read are in the kernel, N being the ring's entries: the
+//    completion queue holds 2N, so it can't overflow (admission).
 // 2. Submissions are gathered and entered once per turn, together with the wait.
 // 3. More than one completion is waited for only while many file operations are in flight, and only for
 //    batch_timeout. Idle waits do not count.

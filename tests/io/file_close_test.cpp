@@ -2,6 +2,7 @@
 // closed, moved or dropped file still does.
 #include <doctest/doctest.h>
 
+#include <optional>
 #include <vector>
 
 #include "io/file.h"
@@ -267,6 +268,33 @@ TEST_CASE("close() works in a context that is cancelled") {
   TemporaryFolder folder;
   UringLoop ring;
   ring.run_to_success(play_cancelled_close, folder.filled("data", 10));
+}
+
+Task<Result<void>> close_it(std::optional<File>* file) {
+  const Result<void> closed = co_await (*file)->close();
+  co_return closed;
+}
+
+Task<Result<void>> drop_while_closing(Scope& scope, std::optional<File>& file) {
+  co_await ok(scope.spawn(close_it, &file));
+  co_await ok(yield());
+  file.reset();
+  co_return Result<void>();
+}
+
+Task<Result<void>> close_and_drop(const std::string& path) {
+  std::optional<File> file;
+  File opened = co_await ok(File::open(path, open_cached));
+  file.emplace(std::move(opened));
+  co_await ok(with_scope(ScopeOptions{}, drop_while_closing, file));
+  co_return Result<void>();
+}
+
+TEST_CASE("a file that is dropped while its close is under way is freed by the close") {
+  TemporaryFolder folder;
+  const std::string path = folder.filled("data", 4096);
+  UringLoop ring;
+  ring.run_to_success(close_and_drop, path);
 }
 
 }  // namespace

@@ -23,8 +23,8 @@ class ScriptedEntry final : public RingEntry {
     bool has_timeout = false;
     uint64_t timeout_ns = 0;
   };
-  /// The last ones; not more than fit.
-  std::vector<Call> calls;
+  std::vector<Call> calls;  ///< the first ones since it was cleared: calls_max at most
+  Call last;
   unsigned submit_max = UINT32_MAX;  ///< takes no more than that at once
   bool holds_submissions = false;    ///< takes none, but collects completions
   int refusal = 0;                   ///< an errno …
@@ -56,7 +56,6 @@ class ScriptedEntry final : public RingEntry {
   static constexpr size_t calls_max = 4096;
 
   void note(unsigned to_submit, unsigned wait_count, const void* argument) {
-    if (calls.size() == calls_max) return;
     Call call{.to_submit = to_submit, .wait_count = wait_count};
     if (argument != nullptr) {
       // struct io_uring_getevents_arg: signal mask, its size, min_wait_usec, address of the timeout.
@@ -72,7 +71,8 @@ class ScriptedEntry final : public RingEntry {
         call.timeout_ns = static_cast<uint64_t>(timeout_ns);
       }
     }
-    calls.push_back(call);
+    last = call;
+    if (calls.size() < calls_max) calls.push_back(call);
   }
 };
 

@@ -161,7 +161,7 @@ Task<Result<void>> cancel_with_a_full_queue(Scope& scope, CancelPlan& plan, File
     co_await ok(scope.spawn(read_byte, &file, &plan.reads));
   }
   while (plan.entry->refused_count < 5) co_await ok(yield());
-  CHECK(plan.entry->calls.back().to_submit == entries_count);
+  CHECK(plan.entry->last.to_submit == entries_count);
   scope.cancel();
   co_return Result<void>();
 }
@@ -289,6 +289,38 @@ Task<Result<void>> reader_part(Scope& scope, CancelPlan* plan, File* file, Scope
 
 Task<Result<void>> reader_with_handle(CancelPlan* plan, File* file, Scope** handle) {
   co_return co_await with_scope(ScopeOptions{}, reader_part, plan, file, handle);
+}
+
+// As above the queue is full while a slot's operation is to be cancelled, and here it completes meanwhile.
+Task<Result<void>> complete_before_the_cancel_is_staged(Scope& scope, CancelPlan& plan, File& file) {
+  Scope* handle = nullptr;
+  co_await ok(scope.spawn(reader_with_handle, &plan, &file, &handle));
+  co_await settle_ring();
+  REQUIRE(handle != nullptr);
+  plan.entry->holds_submissions = true;
+  Backend::current().wake();
+  co_await settle_ring();
+  for (uint32_t count = 0; count + 1 < entries_count; ++count) {
+    co_await ok(scope.spawn(read_byte, &file, &plan.reads));
+  }
+  co_await settle_ring();
+  CHECK(plan.entry->last.to_submit == entries_count);
+  handle->cancel();
+  co_await settle_ring();
+  CHECK(handle != nullptr);
+  plan.fifo->put("x");
+  while (plan.reads.bytes_count == 0) co_await settle_ring();
+  CHECK(handle == nullptr);
+  plan.entry->holds_submissions = false;
+  co_await settle_ring();
+  scope.cancel();
+  co_return Result<void>();
+}
+
+TEST_CASE("an operation that completes before there was room for its cancel takes the request with it") {
+  const Reads reads = cancel_reads(complete_before_the_cancel_is_staged, entries_count - 1);
+  CHECK(reads.bytes_count == 1);
+  CHECK(reads.cancelled_count == entries_count - 1);
 }
 
 uint64_t cancelled_tag = 0;
