@@ -34,8 +34,8 @@ struct UringOptions {
   bool registered_buffers = true;
   uint32_t batch_count_max = 32;      ///< most completions to wait for at once; 1: never wait for a second
   uint32_t batch_depth_min = 8;       ///< file operations in flight before more than one is waited for
-  /// The longest that a second completion is waited for. Not shorter than a kernel tick: a nearer deadline
-  /// reprograms the timer hardware on every wait, which on a virtual machine costs more than batching brings.
+  /// The longest that a second completion is waited for. Not shorter than a kernel tick: measured, a nearer deadline
+  /// costs more than batching brings (docs/ARCHITECTURE.md, "Batching").
   Duration batch_timeout = std::chrono::milliseconds(8);
 };
 
