@@ -13,19 +13,17 @@ std::string table_row(const Series& series, double yardstick) {
   const Spread iops = series.spread(iops_of);
   const auto percentile = [&](double percent) {
     return text_of_ns(
-        series.spread([&](const Sample& s) { return static_cast<double>(s.latency_ns.percentile(percent)); })
-            .median);
+        series.spread([&](const Sample& s) { return static_cast<double>(s.latency_ns.percentile(percent)); }).median);
   };
   const double cpu_ns =
-      series.spread([](const Sample& s) { return s.user_ns_per_operation() + s.system_ns_per_operation(); })
-          .median;
+      series.spread([](const Sample& s) { return s.user_ns_per_operation() + s.system_ns_per_operation(); }).median;
   const double user_ns = series.spread([](const Sample& s) { return s.user_ns_per_operation(); }).median;
   const std::string range = text_of_count(iops.min) + " .. " + text_of_count(iops.max);
   char text[200];
   snprintf(text, sizeof(text), "  %-12s %9s  %-18s %6.2f %9s %9s %9s %9s %9s\n", series.engine.c_str(),
            text_of_count(iops.median).c_str(), range.c_str(), yardstick > 0 ? iops.median / yardstick : 0,
-           percentile(50).c_str(), percentile(99).c_str(), percentile(99.9).c_str(),
-           text_of_ns(user_ns).c_str(), text_of_ns(cpu_ns).c_str());
+           percentile(50).c_str(), percentile(99).c_str(), percentile(99.9).c_str(), text_of_ns(user_ns).c_str(),
+           text_of_ns(cpu_ns).c_str());
   return text;
 }
 
@@ -34,8 +32,7 @@ std::string table_row(const Series& series, double yardstick) {
 Comparison compare(const Job& job, const std::vector<std::unique_ptr<Engine>>& engines, uint32_t rounds_count,
                    const std::string& name) {
   Comparison comparison;
-  for (const auto& engine : engines)
-    comparison.series.push_back({name, std::string(engine->name()), job, {}});
+  for (const auto& engine : engines) comparison.series.push_back({name, std::string(engine->name()), job, {}});
   for (uint32_t round = 0; round < rounds_count; ++round) {
     for (size_t i = 0; i < engines.size(); ++i) {
       const size_t index = (i + round) % engines.size();
@@ -53,8 +50,8 @@ Comparison compare(const Job& job, const std::vector<std::unique_ptr<Engine>>& e
 
 std::string comparison_table(const std::vector<Series>& all) {
   char text[200];
-  snprintf(text, sizeof(text), "  %-12s %9s  %-18s %6s %9s %9s %9s %9s %9s\n", "engine", "IOPS", "min .. max",
-           "ratio", "p50", "p99", "p99.9", "user/I/O", "CPU/I/O");
+  snprintf(text, sizeof(text), "  %-12s %9s  %-18s %6s %9s %9s %9s %9s %9s\n", "engine", "IOPS", "min .. max", "ratio",
+           "p50", "p99", "p99.9", "user/I/O", "CPU/I/O");
   std::string table = text;
   const double yardstick = all.empty() ? 0 : all.front().spread(iops_of).median;
   for (const Series& series : all) table += table_row(series, yardstick);

@@ -22,7 +22,6 @@ struct [[nodiscard]] Checked {
 };
 
 /// "what where: Permission denied (errno 13); remedy". Without a remedy the last part is left out.
-Failure failure_errno(int number, std::string_view what, std::string_view where,
-                      std::string_view remedy = {});
+Failure failure_errno(int number, std::string_view what, std::string_view where, std::string_view remedy = {});
 
 }  // namespace spindle::bench

@@ -80,9 +80,7 @@ class FioEngine final : public Engine {
  public:
   explicit FioEngine(FioVariant variant) : variant_(variant) {}
 
-  std::string_view name() const noexcept override {
-    return variant_ == FioVariant::defaults ? "fio" : "fio batched";
-  }
+  std::string_view name() const noexcept override { return variant_ == FioVariant::defaults ? "fio" : "fio batched"; }
 
   Sample run(const Job& job) override {
     Sample sample;
@@ -161,8 +159,7 @@ Sample sample_of_fio_json(const std::string& text, const Job& job) {
   // Warnings may stand before the object.
   const size_t begin = text.find('{');
   const json output = begin == std::string::npos ? json() : json::parse(text.substr(begin), nullptr, false);
-  if (!output.is_object() || !output.contains("jobs") || !output["jobs"].is_array() ||
-      output["jobs"].empty()) {
+  if (!output.is_object() || !output.contains("jobs") || !output["jobs"].is_array() || output["jobs"].empty()) {
     sample.error = "cannot read fio's output as JSON; it begins: " + first_line_of(text);
     return sample;
   }

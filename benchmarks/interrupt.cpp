@@ -1,8 +1,8 @@
 #include "benchmarks/interrupt.h"
 
-#include <initializer_list>
 #include <signal.h>
 #include <unistd.h>
+#include <initializer_list>
 
 #include <atomic>
 

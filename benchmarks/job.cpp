@@ -13,14 +13,10 @@ constexpr uint64_t buffers_size_max = uint64_t{1} << 30;  // one registration ta
 
 std::string_view name_of(Pattern pattern) noexcept {
   switch (pattern) {
-    case Pattern::read:
-      return "read";
-    case Pattern::write:
-      return "write";
-    case Pattern::randread:
-      return "randread";
-    case Pattern::randwrite:
-      return "randwrite";
+    case Pattern::read: return "read";
+    case Pattern::write: return "write";
+    case Pattern::randread: return "randread";
+    case Pattern::randwrite: return "randwrite";
   }
   return "";
 }

@@ -22,9 +22,7 @@ namespace spindle::bench {
 
 enum class Pattern : uint8_t { read, write, randread, randwrite };
 
-constexpr bool is_write(Pattern pattern) noexcept {
-  return pattern == Pattern::write || pattern == Pattern::randwrite;
-}
+constexpr bool is_write(Pattern pattern) noexcept { return pattern == Pattern::write || pattern == Pattern::randwrite; }
 constexpr bool is_random(Pattern pattern) noexcept {
   return pattern == Pattern::randread || pattern == Pattern::randwrite;
 }

@@ -57,8 +57,7 @@ int write_all(int fd, const std::byte* bytes, uint64_t size, uint64_t offset) no
 }
 
 Failure write_data(int fd, const std::string& label, uint64_t size_bytes, bool progress) {
-  const std::unique_ptr<std::byte, FreeDeleter> chunk(
-      static_cast<std::byte*>(aligned_alloc(4096, chunk_size)));
+  const std::unique_ptr<std::byte, FreeDeleter> chunk(static_cast<std::byte*>(aligned_alloc(4096, chunk_size)));
   if (!chunk) return failure_errno(ENOMEM, "cannot lay out", label);
   for (uint64_t offset = 0; offset < size_bytes; offset += chunk_size) {
     const uint64_t size = std::min(chunk_size, size_bytes - offset);
@@ -91,8 +90,7 @@ uint64_t own_data_size(int fd) {
   return ours ? offset : 0;
 }
 
-Failure lay_out(int fd, const std::string& path, const std::string& label, uint64_t size_bytes,
-                bool progress) {
+Failure lay_out(int fd, const std::string& path, const std::string& label, uint64_t size_bytes, bool progress) {
   const auto file_size = static_cast<off_t>(size_bytes + trailer_size);
   if (fallocate(fd, 0, 0, file_size) != 0 && errno != EOPNOTSUPP && errno != ENOSYS) {
     const int number = errno;
@@ -110,8 +108,7 @@ Failure lay_out(int fd, const std::string& path, const std::string& label, uint6
   trailer.checksum = checksum_of(trailer);
   // The data first, durably: a trailer must never vouch for data that isn't there.
   int number = fsync(fd) == 0 ? 0 : errno;
-  if (number == 0)
-    number = write_all(fd, reinterpret_cast<const std::byte*>(&trailer), trailer_size, size_bytes);
+  if (number == 0) number = write_all(fd, reinterpret_cast<const std::byte*>(&trailer), trailer_size, size_bytes);
   if (number == 0 && fsync(fd) != 0) number = errno;
   if (interrupted()) return {"interrupted"};
   return number == 0 ? Failure{} : failure_errno(number, "cannot finish", label);

@@ -17,8 +17,7 @@ uint64_t own_data_size(int fd);
 /// Fills an open, empty file with `size_bytes` (a multiple of 4096) of incompressible data and the trailer,
 /// durable. `path` opens the same file again, for direct I/O where there is any; `label` is for messages.
 /// Stops early, with a failure, on Ctrl-C. The caller removes the file on failure.
-Failure lay_out(int fd, const std::string& path, const std::string& label, uint64_t size_bytes,
-                bool progress);
+Failure lay_out(int fd, const std::string& path, const std::string& label, uint64_t size_bytes, bool progress);
 
 /// How many bytes an unprivileged user could still allocate in the file system of `fd`.
 uint64_t space_free(int fd);

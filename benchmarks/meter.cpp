@@ -100,8 +100,7 @@ void Meter::tick(uint64_t now_ns) noexcept {
 void Meter::print_progress(uint64_t now_ns, double iops) const noexcept {
   const double left_s = static_cast<double>(window_end_ns_ - std::min(now_ns, window_end_ns_)) / 1e9;
   fprintf(stderr, "\r%.1f k IOPS, %.1f MB/s, p50 %.1f us, p99 %.1f us, %.0f s left \x1b[K", iops / 1e3,
-          job_.nop ? 0.0 : iops * job_.block_size / 1e6,
-          static_cast<double>(sample_.latency_ns.percentile(50)) / 1e3,
+          job_.nop ? 0.0 : iops * job_.block_size / 1e6, static_cast<double>(sample_.latency_ns.percentile(50)) / 1e3,
           static_cast<double>(sample_.latency_ns.percentile(99)) / 1e3, left_s);
 }
 

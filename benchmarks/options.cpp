@@ -28,16 +28,14 @@ struct Words {
 };
 
 void add_job_options(CLI::App& app, Options& options, Words& words) {
-  app.add_option("--filename", options.file.filename,
-                 "file or device; made if it is missing [a file of its own]");
+  app.add_option("--filename", options.file.filename, "file or device; made if it is missing [a file of its own]");
   app.add_option("--size", words.size, "size of the part that is used, like 512m or 4g [all of it, or 1g]");
   app.add_option("--rw", words.rw, "read, write, randread or randwrite [read]");
   app.add_option("--bs", words.block_size, "block size, like 4k or 1m [4k]");
   app.add_option("--iodepth", words.depth, "operations in flight [1]");
   app.add_option("--runtime", words.runtime, "measured time, like 10 or 500ms [5 s; with --compare 2 s]");
   app.add_option("--ramp_time", words.ramp, "time that runs first and does not count [200ms]");
-  app.add_option("--direct", words.direct, "1: O_DIRECT, 0: through the page cache [1]")
-      ->check(CLI::Range(0, 1));
+  app.add_option("--direct", words.direct, "1: O_DIRECT, 0: through the page cache [1]")->check(CLI::Range(0, 1));
   app.add_option("--number_ios", options.job.operations_max, "end after so many operations");
   app.add_option("--randseed", options.job.random_seed, "seed of the random offsets [1]");
   app.add_option("--name", options.name, "name of the job in the results [the pattern]");
@@ -120,8 +118,7 @@ Failure settle(const CLI::App& app, const Words& words, Options& options) {
   Failure failure = take_words(words, options);
   if (failure) return failure;
   bool job_given = false;
-  for (const char* const option :
-       {"--rw", "--bs", "--iodepth", "--engine", "--compare", "--nop", "--number_ios"}) {
+  for (const char* const option : {"--rw", "--bs", "--iodepth", "--engine", "--compare", "--nop", "--number_ios"}) {
     job_given = job_given || app.count(option) > 0;
   }
   options.command = words.compare ? Command::compare : job_given ? Command::run : Command::sweep;

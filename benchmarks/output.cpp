@@ -27,8 +27,7 @@ Failure Output::write(const std::string& text) {
   const int fd = path_.empty() ? STDOUT_FILENO : file_.fd();
   const std::string name = path_.empty() ? "standard output" : path_;
   // EINVAL: a pipe or a device, which has nothing to cut off.
-  if (!path_.empty() && ftruncate(fd, 0) != 0 && errno != EINVAL)
-    return failure_errno(errno, "cannot write", name);
+  if (!path_.empty() && ftruncate(fd, 0) != 0 && errno != EINVAL) return failure_errno(errno, "cannot write", name);
   std::string_view rest = text;
   while (!rest.empty()) {
     const ssize_t count = ::write(fd, rest.data(), rest.size());

@@ -34,8 +34,7 @@ class PlainRun {
         offsets_(job),
         meter_(job),
         slots_(job.depth),
-        wait_count_(
-            std::min(job.wait_count == 0 ? automatic_wait_count(job.depth) : job.wait_count, job.depth)) {}
+        wait_count_(std::min(job.wait_count == 0 ? automatic_wait_count(job.depth) : job.wait_count, job.depth)) {}
   PlainRun(const PlainRun&) = delete;
   ~PlainRun();
 
@@ -99,8 +98,7 @@ Failure PlainRun::open_ring() {
   }
   std::string_view remedy;
   if (result == -ENOMEM) remedy = "raise the locked-memory limit (ulimit -l), or lower --iodepth";
-  if (result == -EPERM)
-    remedy = "io_uring is switched off: see sysctl kernel.io_uring_disabled, or a seccomp filter";
+  if (result == -EPERM) remedy = "io_uring is switched off: see sysctl kernel.io_uring_disabled, or a seccomp filter";
   if (result == -ENOSYS) remedy = "io_uring is missing or filtered: Linux 5.15 or newer is needed";
   return failure_errno(-result, "cannot set up the ring", "", remedy);
 }

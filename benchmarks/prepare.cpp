@@ -18,8 +18,7 @@ namespace {
 
 constexpr uint64_t default_size = uint64_t{1} << 30;
 constexpr uint64_t automatic_size_min = uint64_t{64} << 20;
-constexpr uint64_t space_reserve = uint64_t{16}
-                                   << 20;  // for the file system's own needs, and everybody else's
+constexpr uint64_t space_reserve = uint64_t{16} << 20;  // for the file system's own needs, and everybody else's
 
 uint64_t round_up(uint64_t size, uint64_t unit) noexcept { return (size + unit - 1) / unit * unit; }
 
@@ -31,11 +30,10 @@ Checked<uint64_t> new_size(const FileRequest& request, uint64_t free_bytes, cons
   } else if (round_up(request.size_bytes, trailer_size) + space_reserve <= free_bytes) {
     return {round_up(request.size_bytes, trailer_size), {}};
   }
-  const uint64_t wanted =
-      request.size_bytes == 0 ? 2 * automatic_size_min : request.size_bytes + space_reserve;
+  const uint64_t wanted = request.size_bytes == 0 ? 2 * automatic_size_min : request.size_bytes + space_reserve;
   return {0,
-          {"not enough space for " + label + ": " + text_of_bytes(wanted) + " needed, " +
-           text_of_bytes(free_bytes) + " free; free some, or give a smaller --size or another --filename"}};
+          {"not enough space for " + label + ": " + text_of_bytes(wanted) + " needed, " + text_of_bytes(free_bytes) +
+           " free; free some, or give a smaller --size or another --filename"}};
 }
 
 struct Unnamed {
@@ -97,8 +95,7 @@ Failure make_named(const FileRequest& request, TestFile& test) {
   auto made = describe_target(test.path);
   Failure failure = std::move(made.failure);
   // Before the file is laid out: what can't be used is not worth the time, nor leaving behind.
-  if (!failure && request.direct && made.value.direct_refused())
-    failure = refuse_direct(test.path, made.value);
+  if (!failure && request.direct && made.value.direct_refused()) failure = refuse_direct(test.path, made.value);
   Checked<uint64_t> size;
   if (!failure) size = new_size(request, space_free(file.fd()), test.path);
   if (!failure) failure = std::move(size.failure);
@@ -131,16 +128,15 @@ std::string note_on_contents(int fd, const TestFile& test) {
     if (count == static_cast<ssize_t>(bytes.size()) && is_one_byte_repeated(bytes)) ++plain_count;
   }
   if (plain_count < samples_count / 2) return {};
-  return std::to_string(plain_count) + " of " + std::to_string(samples_count) + " sampled blocks of " +
-         test.path + " hold one byte repeated: their reads may never reach the disk";
+  return std::to_string(plain_count) + " of " + std::to_string(samples_count) + " sampled blocks of " + test.path +
+         " hold one byte repeated: their reads may never reach the disk";
 }
 
 // A file or device that we did not make.
 Failure check_foreign(const FileRequest& request, int fd, TestFile& test) {
   const Target& target = test.target;
   if (request.writes && !request.overwrite) {
-    return {test.path +
-            " was not made by this program, and the job would write to it; name another file, or give " +
+    return {test.path + " was not made by this program, and the job would write to it; name another file, or give " +
             "--overwrite to destroy what it holds"};
   }
   const bool endless = target.kind == Target::Kind::character_device;
@@ -178,8 +174,7 @@ Checked<TestFile> prepare_named(const FileRequest& request) {
   const int mode = (request.writes ? O_RDWR : O_RDONLY) | (guarded ? O_EXCL : 0);
   const Descriptor file(open(test.path.c_str(), mode | O_CLOEXEC));
   if (file.fd() < 0) {
-    const std::string_view busy =
-        errno == EBUSY ? "it is mounted or in use" : "run as a user who may open it";
+    const std::string_view busy = errno == EBUSY ? "it is mounted or in use" : "run as a user who may open it";
     return {{}, failure_errno(errno, "cannot open", test.path, busy)};
   }
   Failure failure;

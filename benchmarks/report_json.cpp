@@ -33,15 +33,13 @@ json latency(const Histogram& histogram, bool bins) {
 }
 
 // fio's statistics over intervals, here of half a second. A run too short for one is one interval.
-void add_intervals(json& object, const std::string& prefix, std::vector<double> values, double whole,
-                   bool integers) {
+void add_intervals(json& object, const std::string& prefix, std::vector<double> values, double whole, bool integers) {
   if (values.empty()) values.push_back(whole);
   const Spread spread = spread_of(values);
   double mean = 0;
   for (const double value : values) mean += value / static_cast<double>(values.size());
   double variance = 0;
-  for (const double value : values)
-    variance += (value - mean) * (value - mean) / static_cast<double>(values.size());
+  for (const double value : values) variance += (value - mean) * (value - mean) / static_cast<double>(values.size());
   object[prefix + "_min"] = static_cast<uint64_t>(spread.min);
   object[prefix + "_max"] = static_cast<uint64_t>(spread.max);
   if (integers) object[prefix + "_agg"] = 100.0;
@@ -135,8 +133,7 @@ json latency_classes(const Histogram& histogram, uint64_t unit_ns) {
 json job_of(const Series& series, bool bins) {
   const Sample& sample = series.median_sample();
   const auto share = [&](uint64_t ns) {
-    return sample.elapsed_ns == 0 ? 0.0
-                                  : 100.0 * static_cast<double>(ns) / static_cast<double>(sample.elapsed_ns);
+    return sample.elapsed_ns == 0 ? 0.0 : 100.0 * static_cast<double>(ns) / static_cast<double>(sample.elapsed_ns);
   };
   json object = {{"jobname", series.name}, {"groupid", 0}, {"error", 0}, {"eta", 0}};
   object["elapsed"] =

@@ -15,8 +15,7 @@ std::string cpu_model() {
   std::ifstream file("/proc/cpuinfo");
   std::string line;
   while (std::getline(file, line)) {
-    if (line.starts_with("model name") && line.find(": ") != std::string::npos)
-      return line.substr(line.find(": ") + 2);
+    if (line.starts_with("model name") && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
   }
   return {};
 }
@@ -34,8 +33,7 @@ std::string joined(const std::vector<std::string>& parts) {
 
 std::string headline(const Series& series) {
   const Job& job = series.job;
-  std::string text =
-      job.nop ? "ring NOPs" : std::string(name_of(job.rw)) + ", " + text_of_bytes(job.block_size);
+  std::string text = job.nop ? "ring NOPs" : std::string(name_of(job.rw)) + ", " + text_of_bytes(job.block_size);
   text += ", depth " + std::to_string(job.depth);
   if (!job.nop) text += job.direct ? ", direct" : ", through the page cache";
   text += ", " + text_of("%g s", job.runtime_s) + " after " + text_of("%g s", job.ramp_s) + " of ramp";
@@ -74,14 +72,13 @@ std::string cpu_rows(const Sample& sample) {
   const auto per_operation = [&](uint64_t number) {
     return static_cast<double>(number) / static_cast<double>(sample.operations_count);
   };
-  std::string cpu = "user " + text_of_ns(sample.user_ns_per_operation()) + ", system " +
-                    text_of_ns(sample.system_ns_per_operation());
+  std::string cpu =
+      "user " + text_of_ns(sample.user_ns_per_operation()) + ", system " + text_of_ns(sample.system_ns_per_operation());
   const uint64_t process_ns = sample.process_user_ns + sample.process_system_ns;
   if (process_ns != 0) cpu += "; with the kernel's workers " + text_of_ns(per_operation(process_ns));
   const std::string switches = std::to_string(sample.switches_voluntary_count) + " voluntary (" +
-                               text_of("%.3f", per_operation(sample.switches_voluntary_count)) +
-                               " per I/O), " + std::to_string(sample.switches_involuntary_count) +
-                               " involuntary";
+                               text_of("%.3f", per_operation(sample.switches_voluntary_count)) + " per I/O), " +
+                               std::to_string(sample.switches_involuntary_count) + " involuntary";
   return row("CPU per I/O", cpu) + row("switches", switches);
 }
 
@@ -90,8 +87,8 @@ std::string cpu_rows(const Sample& sample) {
 std::string describe_machine() {
   utsname names{};
   uname(&names);
-  std::string text = std::string(names.sysname) + " " + names.release + ", " +
-                     std::to_string(sysconf(_SC_NPROCESSORS_ONLN)) + " CPUs";
+  std::string text =
+      std::string(names.sysname) + " " + names.release + ", " + std::to_string(sysconf(_SC_NPROCESSORS_ONLN)) + " CPUs";
   const std::string model = cpu_model();
   return model.empty() ? text : text + ", " + model;
 }

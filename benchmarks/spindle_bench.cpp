@@ -34,9 +34,9 @@ std::string option_line(const Options& options, const std::string& engine) {
   const Job& job = options.job;
   const auto number = [](double value) { return std::to_string(value); };
   std::string line = "spindle-bench --engine " + engine + " --rw " + std::string(name_of(job.rw)) + " --bs " +
-                     std::to_string(job.block_size) + " --iodepth " + std::to_string(job.depth) +
-                     " --runtime " + number(job.runtime_s) + " --ramp_time " + number(job.ramp_s) +
-                     " --randseed " + std::to_string(job.random_seed);
+                     std::to_string(job.block_size) + " --iodepth " + std::to_string(job.depth) + " --runtime " +
+                     number(job.runtime_s) + " --ramp_time " + number(job.ramp_s) + " --randseed " +
+                     std::to_string(job.random_seed);
   if (job.nop) return line + " --nop";
   if (!options.file.filename.empty()) line += " --filename " + options.file.filename;
   return line + " --size " + std::to_string(job.size_bytes) + " --direct " + (job.direct ? "1" : "0");
@@ -63,9 +63,8 @@ Outcome run_job(const Options& options, const TestFile* file) {
   }
   if (compares) {
     outcome.text = "The same job on " + std::to_string(engines.size()) + " engines, " +
-                   std::to_string(options.rounds_count) +
-                   " alternating runs each: medians\n  machine       " + describe_machine() + "\n" +
-                   (file != nullptr ? describe_test_file(*file) : "") + "\n" +
+                   std::to_string(options.rounds_count) + " alternating runs each: medians\n  machine       " +
+                   describe_machine() + "\n" + (file != nullptr ? describe_test_file(*file) : "") + "\n" +
                    comparison_table(outcome.series) + "\n" + comparison_commands(outcome.series);
   } else {
     outcome.text = report_text(outcome.series.front(), file);

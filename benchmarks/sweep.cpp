@@ -75,8 +75,7 @@ std::vector<std::unique_ptr<Engine>> only_spindle() {
 
 std::string jobname(const Job& job) {
   if (job.nop) return "nop-d" + std::to_string(job.depth);
-  return std::string(name_of(job.rw)) + "-" + std::to_string(job.block_size / 1024) + "k-d" +
-         std::to_string(job.depth);
+  return std::string(name_of(job.rw)) + "-" + std::to_string(job.block_size / 1024) + "k-d" + std::to_string(job.depth);
 }
 
 // Empty after a failure, which is then in result_.
@@ -102,9 +101,8 @@ std::string random_row(const Series& series) {
   const std::string range = text_of_count(iops.min) + " .. " + text_of_count(iops.max);
   char text[200];
   snprintf(text, sizeof(text), "  %-10s %5u %9s  %-18s %9s %9s %9s %9s\n", name_of(series.job.rw).data(),
-           series.job.depth, text_of_count(iops.median).c_str(), range.c_str(), time(50).c_str(),
-           time(99).c_str(), time(99.9).c_str(),
-           text_of_ns(middle.user_ns_per_operation() + middle.system_ns_per_operation()).c_str());
+           series.job.depth, text_of_count(iops.median).c_str(), range.c_str(), time(50).c_str(), time(99).c_str(),
+           time(99.9).c_str(), text_of_ns(middle.user_ns_per_operation() + middle.system_ns_per_operation()).c_str());
   return text;
 }
 
@@ -118,8 +116,8 @@ std::string sequential_row(const Series& series) {
 
 void Sweep::random_part() {
   char heading[200];
-  snprintf(heading, sizeof(heading), "\nRandom, 4 KiB\n  %-10s %5s %9s  %-18s %9s %9s %9s %9s\n", "", "depth",
-           "IOPS", "min .. max", "p50", "p99", "p99.9", "CPU/I/O");
+  snprintf(heading, sizeof(heading), "\nRandom, 4 KiB\n  %-10s %5s %9s  %-18s %9s %9s %9s %9s\n", "", "depth", "IOPS",
+           "min .. max", "p50", "p99", "p99.9", "CPU/I/O");
   result_.text += heading;
   using Depths = std::vector<uint32_t>;
   const Depths reads = options_.smoke ? Depths{1, 8} : Depths{1, 2, 4, 8, 16, 32, 64, 128, 256};

@@ -154,8 +154,8 @@ Failure check_alignment(const Job& job, const Target& target) {
   if (target.direct_refused()) return refuse_direct(job.filename, target);
   const uint32_t wanted = target.offset_alignment;
   if (wanted == 0 || job.block_size % wanted == 0) return {};
-  return {"--bs " + std::to_string(job.block_size) + ": direct I/O on " + job.filename +
-          " needs a multiple of " + std::to_string(wanted)};
+  return {"--bs " + std::to_string(job.block_size) + ": direct I/O on " + job.filename + " needs a multiple of " +
+          std::to_string(wanted)};
 }
 
 }  // namespace spindle::bench

@@ -24,22 +24,18 @@ std::string iops_text(const Series& series) { return text_of_count(iops_median(s
 std::string bandwidth_text(const std::vector<Series>& all) {
   double best = 0;
   for (const Series& series : all) {
-    best =
-        std::max(best, series.spread([](const Sample& sample) { return sample.bytes_per_second(); }).median);
+    best = std::max(best, series.spread([](const Sample& sample) { return sample.bytes_per_second(); }).median);
   }
   return best >= 1e9 ? text_of("%.2f GB/s", best / 1e9) : text_of("%.0f MB/s", best / 1e6);
 }
 
 double percentile_median(const Series& series, double percent) {
-  return series
-      .spread(
-          [&](const Sample& sample) { return static_cast<double>(sample.latency_ns.percentile(percent)); })
+  return series.spread([&](const Sample& sample) { return static_cast<double>(sample.latency_ns.percentile(percent)); })
       .median;
 }
 
 std::string latency_text(const Series& series) {
-  return "p50 " + text_of_ns(percentile_median(series, 50)) + ", p99 " +
-         text_of_ns(percentile_median(series, 99));
+  return "p50 " + text_of_ns(percentile_median(series, 50)) + ", p99 " + text_of_ns(percentile_median(series, 99));
 }
 
 std::string depth_text(const Series& series) { return "depth " + std::to_string(series.job.depth); }
@@ -49,11 +45,10 @@ std::string percent_text(double ratio) { return text_of("%+.1f %%", 100 * (ratio
 std::string knee_line(const Findings& findings) {
   const Series& knee = knee_of(findings.reads);
   const Series& deepest = findings.reads.back();
-  std::string line = "3. the knee: random reads reach nine tenths of their best at " + depth_text(knee) +
-                     " (" + iops_text(knee) + ", " + latency_text(knee) + ")";
+  std::string line = "3. the knee: random reads reach nine tenths of their best at " + depth_text(knee) + " (" +
+                     iops_text(knee) + ", " + latency_text(knee) + ")";
   if (knee.job.depth == deepest.job.depth) return line + "; they might gain from more\n";
-  return line + "; at " + depth_text(deepest) + " p50 is " + text_of_ns(percentile_median(deepest, 50)) +
-         "\n";
+  return line + "; at " + depth_text(deepest) + " p50 is " + text_of_ns(percentile_median(deepest, 50)) + "\n";
 }
 
 std::string cost_line(const Findings& findings) {
@@ -74,8 +69,8 @@ std::string fio_line(const Findings& findings) {
     // The better of fio's variants is the yardstick.
     const std::vector<Series> variants(group.begin() + 2, group.end());
     const Series& fio = best_of(variants);
-    line += (found ? "; " : "") + depth_text(fio) + " " + iops_text(group[1]) + " against " + iops_text(fio) +
-            " (" + percent_text(iops_median(group[1]) / iops_median(fio)) + ")";
+    line += (found ? "; " : "") + depth_text(fio) + " " + iops_text(group[1]) + " against " + iops_text(fio) + " (" +
+            percent_text(iops_median(group[1]) / iops_median(fio)) + ")";
     found = true;
   }
   return line + (found ? "\n" : "not compared, " + findings.fio_absence + "\n");
@@ -85,19 +80,18 @@ std::string fio_line(const Findings& findings) {
 
 const Series& knee_of(const std::vector<Series>& curve) {
   const double enough = 0.9 * iops_median(best_of(curve));
-  return *std::find_if(curve.begin(), curve.end(),
-                       [&](const Series& series) { return iops_median(series) >= enough; });
+  return *std::find_if(curve.begin(), curve.end(), [&](const Series& series) { return iops_median(series) >= enough; });
 }
 
 std::string verdict(const Findings& findings) {
   const Series& reads = best_of(findings.reads);
   const Series& writes = best_of(findings.writes);
-  std::string text = "1. this disk: random reads " + iops_text(reads) + " (" + depth_text(reads) +
-                     "), random writes " + iops_text(writes) + " (" + depth_text(writes) +
-                     "), sequential reads " + bandwidth_text(findings.sequential_reads) + ", writes " +
+  std::string text = "1. this disk: random reads " + iops_text(reads) + " (" + depth_text(reads) + "), random writes " +
+                     iops_text(writes) + " (" + depth_text(writes) + "), sequential reads " +
+                     bandwidth_text(findings.sequential_reads) + ", writes " +
                      bandwidth_text(findings.sequential_writes) + "\n";
-  text += "2. latency alone, at depth 1: a 4 KiB read " + latency_text(findings.reads.front()) +
-          "; a write " + latency_text(findings.writes.front()) + "\n";
+  text += "2. latency alone, at depth 1: a 4 KiB read " + latency_text(findings.reads.front()) + "; a write " +
+          latency_text(findings.writes.front()) + "\n";
   return text + knee_line(findings) + cost_line(findings) + fio_line(findings);
 }
 

@@ -57,7 +57,8 @@ class Backend : public Reactor {
   void note_final(Operation& operation) noexcept {
     if constexpr (Ledger::enabled) ledger_.note_final(operation);
     Descriptor* descriptor = operation.descriptor();
-    if (descriptor != nullptr && --descriptor->live_count == 0) [[unlikely]] note_drained(*descriptor);
+    if (descriptor != nullptr && --descriptor->live_count == 0) [[unlikely]]
+      note_drained(*descriptor);
   }
   /// Another round of an operation that is submitted already: a short count, or an errno to be tried again.
   void resubmit(Operation& operation) noexcept { submit_to_backend(operation); }
@@ -86,12 +87,13 @@ class Backend : public Reactor {
 // The paths that every operation takes, inline.
 
 inline bool Operation::begin_transfer() noexcept {
-  const bool is_simple = !is_vectored() && !descriptor_->is_impeded() &&
-                         descriptor_->is_aligned(memory_, size_ | offset_);
+  const bool is_simple =
+      !is_vectored() && !descriptor_->is_impeded() && descriptor_->is_aligned(memory_, size_ | offset_);
   if (!is_simple) [[unlikely]] {
     if (!check_transfer()) return true;
   }
-  if (size_ == 0) [[unlikely]] return true;
+  if (size_ == 0) [[unlikely]]
+    return true;
   backend_->submit(*this);
   return false;
 }
@@ -107,7 +109,8 @@ inline bool Operation::begin_plain() noexcept {
 inline void Operation::deliver(int32_t result) noexcept {
   place = Place::outside;
   const uint64_t left = is_transfer() ? size_ - transferred_ : 0;
-  if (static_cast<uint64_t>(static_cast<int64_t>(result)) != left) [[unlikely]] return deliver_other(result);
+  if (static_cast<uint64_t>(static_cast<int64_t>(result)) != left) [[unlikely]]
+    return deliver_other(result);
   transferred_ += left;
   result_ = result;
   finish();
@@ -115,7 +118,8 @@ inline void Operation::deliver(int32_t result) noexcept {
 
 inline void Operation::finish() noexcept {
   backend_->note_final(*this);
-  if (is_detached_) [[unlikely]] return detached_done_(*this, result_);
+  if (is_detached_) [[unlikely]]
+    return detached_done_(*this, result_);
   complete_on(*backend_->loop());
 }
 

@@ -78,7 +78,7 @@ Task<Result<File>> File::open(std::string path, OpenOptions options) {
 // open(2) takes O_DIRECT on tmpfs too; only statx tells, and only when the mask says that it knows.
 Task<Result<void>> File::learn_alignment() {
   Descriptor& descriptor = *descriptor_;
-  struct statx status {};
+  struct statx status{};
   co_await ok(PlainOperation(descriptor, status));
   descriptor.size_at_open = status.stx_size;
   // A device's status has no size.

@@ -70,8 +70,7 @@ class [[nodiscard]] TransferOnce final : public LeafAwait<TransferOnce, Operatio
 /// A read or write of everything asked for. Result<void>; Error::transferred tells how far a failed one came.
 class [[nodiscard]] TransferExact final : public LeafAwait<TransferExact, Operation> {
  public:
-  TransferExact(Descriptor& file, Opcode opcode, void* memory, uint64_t size, uint64_t offset,
-                bool durable) noexcept
+  TransferExact(Descriptor& file, Opcode opcode, void* memory, uint64_t size, uint64_t offset, bool durable) noexcept
       : LeafAwait(*file.backend, opcode, &file) {
     set_transfer(memory, size, offset, Mode::exact);
     is_durable_ = durable;
@@ -92,15 +91,13 @@ class [[nodiscard]] TransferExact final : public LeafAwait<TransferExact, Operat
 /// Sync, allocate, nop, stat, close: Result<void>.
 class [[nodiscard]] PlainOperation final : public LeafAwait<PlainOperation, Operation> {
  public:
-  PlainOperation(Backend& backend, Opcode opcode, Descriptor* file) noexcept
-      : LeafAwait(backend, opcode, file) {}
+  PlainOperation(Backend& backend, Opcode opcode, Descriptor* file) noexcept : LeafAwait(backend, opcode, file) {}
   PlainOperation(Descriptor& file, Opcode opcode, uint64_t offset, uint64_t size) noexcept
       : LeafAwait(*file.backend, opcode, &file) {
     offset_ = offset;
     size_ = size;
   }
-  PlainOperation(Descriptor& file, struct statx& status) noexcept
-      : LeafAwait(*file.backend, Opcode::stat, &file) {
+  PlainOperation(Descriptor& file, struct statx& status) noexcept : LeafAwait(*file.backend, Opcode::stat, &file) {
     status_ = &status;
   }
   ~PlainOperation() { abandon_if_dying(); }
@@ -144,8 +141,7 @@ class File {
     return TransferExact(record(), Opcode::read, memory.data(), memory.size(), offset, false);
   }
   /// Result<void>: all of `memory`, or an error; what is short is continued.
-  TransferExact write_all_at(uint64_t offset, std::span<const std::byte> memory,
-                             WriteOptions options = {}) noexcept {
+  TransferExact write_all_at(uint64_t offset, std::span<const std::byte> memory, WriteOptions options = {}) noexcept {
     return TransferExact(record(), Opcode::write, const_cast<std::byte*>(memory.data()), memory.size(), offset,
                          options.durable);
   }

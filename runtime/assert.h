@@ -6,15 +6,14 @@
 namespace spindle {
 
 /// Prints "file:line: invariant failed: expression: message" to standard error and ends the process with SIGABRT.
-[[noreturn]] void invariant_failed(const char* expression, const char* message, const char* file,
-                                   int line) noexcept;
+[[noreturn]] void invariant_failed(const char* expression, const char* message, const char* file, int line) noexcept;
 
 }  // namespace spindle
 
 /// `message` says what the caller did wrong, for whoever reads the one line that is left.
-#define SPINDLE_ASSERT(expression, message)                                                     \
-  (__builtin_expect(static_cast<bool>(expression), 1)                                           \
-       ? static_cast<void>(0)                                                                   \
+#define SPINDLE_ASSERT(expression, message)           \
+  (__builtin_expect(static_cast<bool>(expression), 1) \
+       ? static_cast<void>(0)                         \
        : ::spindle::invariant_failed(#expression, message, __FILE__, __LINE__))
 
 /// For checks that cost more than a few instructions: on with the ledger (tests, fuzzers, debug builds).

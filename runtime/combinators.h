@@ -136,8 +136,7 @@ Task<Result<std::tuple<Stored<Ts>...>>> when_all(Task<Result<Ts>>... tasks) {
   auto scoped = with_scope(ScopeOptions{}, spawn_stores<Places, Ts...>, places, tasks...);
   const Result<void> joined = co_await std::move(scoped);
   if (!joined.has_value()) co_return Unexpected(joined.error());
-  co_return std::apply(
-      [](auto&... place) { return std::tuple<Stored<Ts>...>(std::move(*place)...); }, places);
+  co_return std::apply([](auto&... place) { return std::tuple<Stored<Ts>...>(std::move(*place)...); }, places);
 }
 
 /// `co_await when_all_settled(tasks...)`: a tuple of all Results; an error cancels nobody.
@@ -243,8 +242,8 @@ Task<Result<void>> for_each_bounded(Range&& range, uint32_t count_max, Function&
   options.children_max = count_max;
   using Range_ = std::remove_reference_t<Range>;
   using Function_ = std::remove_reference_t<Function>;
-  auto scoped = with_scope(options, spawn_each<Range_, Function_, std::remove_reference_t<Args>...>, range,
-                           function, args...);
+  auto scoped =
+      with_scope(options, spawn_each<Range_, Function_, std::remove_reference_t<Args>...>, range, function, args...);
   co_return co_await std::move(scoped);
 }
 

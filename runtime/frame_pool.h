@@ -42,17 +42,20 @@ class FramePool {
   /// Never null: running out of memory ends the process with a message. Does not suspend.
   void* acquire(size_t size) noexcept {
     const size_t index = (size - 1) / class_size;
-    if (!pooled || index >= class_count) [[unlikely]] return acquire_unpooled(size);
+    if (!pooled || index >= class_count) [[unlikely]]
+      return acquire_unpooled(size);
     Class& of = classes_[index];
     FreeFrame* frame = of.free;
-    if (frame == nullptr) [[unlikely]] return acquire_missed(index);
+    if (frame == nullptr) [[unlikely]]
+      return acquire_missed(index);
     of.free = frame->next;
     return frame;
   }
 
   void release(void* memory, size_t size) noexcept {
     const size_t index = (size - 1) / class_size;
-    if (!pooled || index >= class_count) [[unlikely]] return release_unpooled(memory, size);
+    if (!pooled || index >= class_count) [[unlikely]]
+      return release_unpooled(memory, size);
     Class& of = classes_[index];
     FreeFrame* frame = static_cast<FreeFrame*>(memory);
     frame->next = of.free;

@@ -65,7 +65,8 @@ class Leaf : public ReadyNode {
   virtual void on_abandon() noexcept = 0;
   /// The most derived destructor calls this first: in a dying loop a waiting leaf leaves quietly.
   void abandon_if_dying() noexcept {
-    if (state_ == State::idle || state_ == State::done) [[likely]] return;
+    if (state_ == State::idle || state_ == State::done) [[likely]]
+      return;
     SPINDLE_ASSERT(Loop::current().is_dying(), "a frame was destroyed while what it awaits is in flight");
     if (state_ == State::waiting) on_abandon();
     // Not through awaiting_: a leaf, or a task that holds it, may be a temporary of the frame around the one that
@@ -114,6 +115,7 @@ template <class Self, class Base = Leaf>
 class LeafAwait : public Base {
  public:
   using Base::Base;
+
  private:
   template <class>
   friend class AwaitLeaf;

@@ -91,7 +91,8 @@ class Loop {
 
   // For promises, leaves and backends.
   void push_ready(ReadyNode& node) noexcept {
-    if (push_is_special_) [[unlikely]] return push_special(node);
+    if (push_is_special_) [[unlikely]]
+      return push_special(node);
     ready_.push(node);
   }
   /// The coroutine to resume when the one that runs now suspends.

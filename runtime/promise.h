@@ -38,9 +38,7 @@ class PromiseBase {
   PromiseBase(const PromiseBase&) = delete;
   PromiseBase& operator=(const PromiseBase&) = delete;
 
-  std::coroutine_handle<> handle() noexcept {
-    return std::coroutine_handle<PromiseBase>::from_promise(*this);
-  }
+  std::coroutine_handle<> handle() noexcept { return std::coroutine_handle<PromiseBase>::from_promise(*this); }
   /// Begins the task under `hook`; the caller transfers to handle().
   void start(CancelContext& under, PromiseBase* awaiting, FinishHook finish_hook) noexcept {
     SPINDLE_ASSERT(phase == Phase::created, "a task was awaited or spawned twice");

@@ -49,9 +49,7 @@ class Random {
     return high - low == UINT64_MAX ? next() : low + below(high - low + 1);
   }
   /// True in `numerator` of `denominator` cases.
-  constexpr bool chance(uint64_t numerator, uint64_t denominator) noexcept {
-    return below(denominator) < numerator;
-  }
+  constexpr bool chance(uint64_t numerator, uint64_t denominator) noexcept { return below(denominator) < numerator; }
 
  private:
   __extension__ using Wide = unsigned __int128;

@@ -54,9 +54,7 @@ class Unexpected {
   Error error_;
 };
 
-constexpr Unexpected fail(ErrorCode code, const char* where) noexcept {
-  return Unexpected(Error{code, 0, where, 0});
-}
+constexpr Unexpected fail(ErrorCode code, const char* where) noexcept { return Unexpected(Error{code, 0, where, 0}); }
 constexpr Unexpected fail_errno(int number, const char* where) noexcept {
   return Unexpected(Error{ErrorCode::system, number, where, 0});
 }
@@ -77,7 +75,11 @@ class [[nodiscard]] Result {
   using value_type = T;
   using error_type = Error;
 
-  Result() requires std::is_default_constructible_v<T> : has_value_(true) { std::construct_at(&value_); }
+  Result()
+    requires std::is_default_constructible_v<T>
+      : has_value_(true) {
+    std::construct_at(&value_);
+  }
   Result(Unexpected unexpected) noexcept : has_value_(false), error_(unexpected.error()) {}
   template <class U = T>
     requires(std::is_constructible_v<T, U> && !is_result_v<std::remove_cvref_t<U>> &&
@@ -85,7 +87,9 @@ class [[nodiscard]] Result {
   Result(U&& value) : has_value_(true) {
     std::construct_at(&value_, std::forward<U>(value));
   }
-  Result(const Result& other) requires std::is_copy_constructible_v<T> : has_value_(other.has_value_) {
+  Result(const Result& other)
+    requires std::is_copy_constructible_v<T>
+      : has_value_(other.has_value_) {
     if (has_value_) {
       std::construct_at(&value_, other.value_);
     } else {
@@ -109,7 +113,9 @@ class [[nodiscard]] Result {
     }
     return *this;
   }
-  ~Result() requires std::is_trivially_destructible_v<T> = default;
+  ~Result()
+    requires std::is_trivially_destructible_v<T>
+  = default;
   ~Result() { destroy(); }
 
   bool has_value() const noexcept { return has_value_; }

@@ -16,8 +16,7 @@ template <class T>
 class Root : private Strand {
  public:
   template <class Function, class... Args>
-  Root(std::source_location at, Loop& loop, Function&& function, Args&&... args)
-      : Strand(ended), loop_(loop) {
+  Root(std::source_location at, Loop& loop, Function&& function, Args&&... args) : Strand(ended), loop_(loop) {
     Loop* const former = Loop::set_current(&loop);
     task_.emplace(std::forward<Function>(function)(std::forward<Args>(args)...));
     launch(loop, nullptr, task_->promise(), at);
@@ -72,8 +71,7 @@ class Root : private Strand {
 template <class Function, class... Args>
 auto run(Loop& loop, Function&& function, Args&&... args) {
   using T = typename std::invoke_result_t<Function&, Args...>::value_type;
-  Root<T> root(std::source_location::current(), loop, std::forward<Function>(function),
-               std::forward<Args>(args)...);
+  Root<T> root(std::source_location::current(), loop, std::forward<Function>(function), std::forward<Args>(args)...);
   loop.run_until_idle();
   return root.take();
 }

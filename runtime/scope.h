@@ -174,8 +174,7 @@ class [[nodiscard]] Spawn final : public LeafAwait<Spawn<Function, Args...>, Wai
 /// children. The result: the first error of a child or the body, else the body's value. `args` are used by
 /// reference from the moment it is awaited: await it in the statement that makes it, or keep what they refer to.
 template <class Body, class... Args>
-auto with_scope(ScopeOptions options, Body body, Args&&... args)
-    -> std::invoke_result_t<Body&, Scope&, Args...> {
+auto with_scope(ScopeOptions options, Body body, Args&&... args) -> std::invoke_result_t<Body&, Scope&, Args...> {
   using Value = typename std::invoke_result_t<Body&, Scope&, Args...>::value_type;
   Scope scope(options);
   co_await scope.section().enter();

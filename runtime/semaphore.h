@@ -15,8 +15,7 @@ class Semaphore {
   class [[nodiscard]] Permit {
    public:
     Permit() noexcept = default;
-    Permit(Permit&& other) noexcept
-        : semaphore_(std::exchange(other.semaphore_, nullptr)), count_(other.count_) {}
+    Permit(Permit&& other) noexcept : semaphore_(std::exchange(other.semaphore_, nullptr)), count_(other.count_) {}
     Permit& operator=(Permit&& other) noexcept {
       if (this != &other) {
         release();

@@ -19,7 +19,7 @@ Signals::Signals(Loop& loop, uint64_t set) : loop_(loop), set_(set) {
     Signals* nobody = nullptr;
     const bool is_free = owners[number].compare_exchange_strong(nobody, this);
     SPINDLE_ASSERT(is_free, "a signal that another Signals owns");
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = handle;
     sigfillset(&action.sa_mask);
     const int result = ::sigaction(number, &action, &former_[number]);

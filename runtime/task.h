@@ -75,7 +75,8 @@ class ResultSlot {
   ResultSlot& operator=(const ResultSlot&) = delete;
   ~ResultSlot() {
     if (held_ == Held::value) std::destroy_at(&value_);
-    if (held_ == Held::exception) [[unlikely]] std::destroy_at(&exception_);
+    if (held_ == Held::exception) [[unlikely]]
+      std::destroy_at(&exception_);
   }
 
   template <class... Args>
@@ -94,7 +95,8 @@ class ResultSlot {
   bool has_exception() const noexcept { return held_ == Held::exception; }
   /// The value; throws the exception instead where there is one.
   T& get() {
-    if (held_ == Held::exception) [[unlikely]] std::rethrow_exception(exception_);
+    if (held_ == Held::exception) [[unlikely]]
+      std::rethrow_exception(exception_);
     SPINDLE_ASSERT(held_ == Held::value, "the result of a task that has none");
     return value_;
   }
@@ -248,7 +250,8 @@ class OkLeaf {
     leaf.unsuspend();
     auto& parent = static_cast<Parent&>(*leaf.awaiting());
     const Error* failure = leaf.failure();
-    if (failure == nullptr) [[likely]] return parent.handle();
+    if (failure == nullptr) [[likely]]
+      return parent.handle();
     parent.leave_with(*failure);
     PromiseBase::finish(&parent);
     return nullptr;

@@ -41,8 +41,7 @@ void for_each_part(Operation& operation, uint64_t size, Visit visit) {
 
 }  // namespace
 
-SimBackend::SimBackend(SimFiles& files, const Time& clock, EventHash& hash, SimBackendOptions options,
-                       uint64_t seed)
+SimBackend::SimBackend(SimFiles& files, const Time& clock, EventHash& hash, SimBackendOptions options, uint64_t seed)
     : files_(files), clock_(clock), hash_(hash), options_(options), random_(seed) {
   SPINDLE_ASSERT(options.queue_depth > 0, "a backend that never starts an operation");
   SPINDLE_ASSERT(options.latency_ns_min <= options.latency_ns_max, "an empty range of latencies");

@@ -76,9 +76,7 @@ class Host {
 
  private:
   friend class World;
-  bool has_turn(Time now) const noexcept {
-    return is_alive() && (loop_->has_ready() || loop_->timers().next() <= now);
-  }
+  bool has_turn(Time now) const noexcept { return is_alive() && (loop_->has_ready() || loop_->timers().next() <= now); }
   bool has_completion(Time now) const noexcept { return is_alive() && backend_->next_due() <= now; }
   Time next_event() const noexcept;
   void turn() noexcept;

@@ -55,8 +55,9 @@ std::string explain_setup_failure(int number) {
       if (disabled > 0) {
         return line + "the sysctl kernel.io_uring_disabled is " + std::to_string(disabled) + "; set it to 0";
       }
-      return line + "a seccomp filter forbids it (container runtimes do); allow io_uring_setup, io_uring_enter and "
-                    "io_uring_register in its profile";
+      return line +
+             "a seccomp filter forbids it (container runtimes do); allow io_uring_setup, io_uring_enter and "
+             "io_uring_register in its profile";
     case ENOMEM: {
       rlimit limit{};
       getrlimit(RLIMIT_MEMLOCK, &limit);

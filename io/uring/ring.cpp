@@ -116,8 +116,8 @@ int Ring::enter(const Wait& wait) noexcept {
     passed = &argument;
     passed_size = sizeof(argument);
   }
-  const int result = entry_->enter(static_cast<unsigned>(ring_.ring_fd), staged, wait.count, flags, passed,
-                                   passed_size);
+  const int result =
+      entry_->enter(static_cast<unsigned>(ring_.ring_fd), staged, wait.count, flags, passed, passed_size);
   return result < 0 ? -result : 0;
 }
 

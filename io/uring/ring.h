@@ -65,12 +65,8 @@ class Ring {
     return entry;
   }
   /// Staged and not yet taken by the kernel (all of them after a failed or short enter).
-  uint32_t staged_count() const noexcept {
-    return tail_ - __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE);
-  }
-  bool has_completions() const noexcept {
-    return *ring_.cq.khead != __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE);
-  }
+  uint32_t staged_count() const noexcept { return tail_ - __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE); }
+  bool has_completions() const noexcept { return *ring_.cq.khead != __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE); }
 
   struct Wait {
     uint32_t count = 0;                    ///< completions to wait for; 0: do not block
@@ -102,7 +98,7 @@ class Ring {
  private:
   int set_up(uint32_t entries, uint32_t flags) noexcept;
 
-  struct io_uring ring_ {};
+  struct io_uring ring_{};
   bool is_open_ = false;
   bool has_min_wait_ = false;
   bool has_no_iowait_ = false;

@@ -155,7 +155,8 @@ inline void UringBackend::start(Operation& operation, io_uring_sqe& entry) noexc
 
 void UringBackend::submit_to_backend(Operation& operation) noexcept {
   if (waiting_.empty() && free_slot_ != slot_none) [[likely]] {
-    if (io_uring_sqe* entry = ring_.stage()) [[likely]] return start(operation, *entry);
+    if (io_uring_sqe* entry = ring_.stage()) [[likely]]
+      return start(operation, *entry);
   }
   ++counters_.queued;
   operation.place = Operation::Place::queued;
@@ -260,7 +261,8 @@ void UringBackend::enter(const Ring::Wait& wait) noexcept {
 
 inline void UringBackend::handle(const io_uring_cqe& completion) noexcept {
   const uint64_t tag = completion.user_data;
-  if ((tag & data_special) != 0) [[unlikely]] return handle_special(tag);
+  if ((tag & data_special) != 0) [[unlikely]]
+    return handle_special(tag);
   const uint32_t index = static_cast<uint32_t>(tag);
   Slot& slot = slots_[index & slot_mask_];
   SPINDLE_ASSERT(slot.tag == tag, "a completion for an operation that is not in flight");
@@ -271,7 +273,8 @@ inline void UringBackend::handle(const io_uring_cqe& completion) noexcept {
   free_slot_ = index;
   --in_flight_count_;
   disk_operations_count_ -= slot.is_disk;
-  if (operation.is_linked()) [[unlikely]] operation.unlink();  // its cancel was not staged yet
+  if (operation.is_linked()) [[unlikely]]
+    operation.unlink();  // its cancel was not staged yet
   operation.deliver(completion.res);
 }
 
@@ -297,7 +300,8 @@ void UringBackend::poll() noexcept {
 }
 
 inline bool UringBackend::arm_wake() noexcept {
-  if (wake_is_armed_) [[likely]] return true;
+  if (wake_is_armed_) [[likely]]
+    return true;
   io_uring_sqe* entry = ring_.stage();
   if (entry == nullptr) return false;
   io_uring_prep_read(entry, wake_descriptor_, &wake_value_, sizeof(wake_value_), 0);
@@ -386,8 +390,7 @@ void UringBackend::unregister_arena(std::span<std::byte> arena) noexcept {
     if (arenas_[index].end == 0 || arenas_[index].begin < begin || arenas_[index].end > end) continue;
     const iovec none{nullptr, 0};
     const __u64 tag = 0;
-    const int result =
-        io_uring_register_buffers_update_tag(&ring_.raw(), static_cast<unsigned>(index), &none, &tag, 1);
+    const int result = io_uring_register_buffers_update_tag(&ring_.raw(), static_cast<unsigned>(index), &none, &tag, 1);
     static_cast<void>(result);  // the range is out of our table either way
     arenas_[index] = {};
   }

@@ -3,8 +3,8 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <csignal>
 #include <cinttypes>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -67,8 +67,8 @@ class Session {
   }
   RunResult run(uint64_t seed) {
     const int size = std::snprintf(repeat_command, sizeof(repeat_command),
-                                   "FAILED. To repeat: spindle-fuzz %s --seed %" PRIu64 " --events-max %" PRIu64
-                                   "\n", fuzzer_.name, seed, events_max_);
+                                   "FAILED. To repeat: spindle-fuzz %s --seed %" PRIu64 " --events-max %" PRIu64 "\n",
+                                   fuzzer_.name, seed, events_max_);
     repeat_command_size = static_cast<size_t>(size);
     if (is_verbose_) std::printf("seed %" PRIu64 "\n", seed);
     const RunResult result = fuzzer_.run(RunOptions{seed, events_max_, is_verbose_}, coverage_);

@@ -81,8 +81,8 @@ Task<Result<void>> run_block(Machine& machine, Place place, uint32_t budget) {
     if (next == nullptr || next->action == Action::leave) break;
     FuzzEvent event = *next;
     if (do_at_once(machine, place, event)) continue;
-    const bool is_transfer = event.action == Action::write || event.action == Action::read ||
-                             event.action == Action::sync;
+    const bool is_transfer =
+        event.action == Action::write || event.action == Action::read || event.action == Action::sync;
     const bool is_leaf_scope = place.scope->real == nullptr && event.action == Action::spawn;
     if (is_leaf_scope || (!is_transfer && place.depth > 12)) event.action = Action::yield;
     auto action = is_transfer             ? do_transfer(machine, place, event)
@@ -344,9 +344,8 @@ constexpr uint64_t fixed_seeds[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 
 
 }  // namespace
 
-const Fuzzer runtime_fuzzer = {"runtime",   "tasks, scopes, cancellation, waits and kills against a model",
-                               true,        4000,
-                               fixed_seeds, mark_names,
-                               run};
+const Fuzzer runtime_fuzzer = {
+    "runtime", "tasks, scopes, cancellation, waits and kills against a model", true, 4000, fixed_seeds, mark_names,
+    run};
 
 }  // namespace spindle::fuzz

@@ -248,9 +248,7 @@ void Model::arm_timeout(ModelContext& section, uint64_t now_ns, uint64_t for_ns)
 void Model::disarm_timeout(ModelContext& section) noexcept { remove_timer(nullptr, &section); }
 
 void Model::remove_timer(const Ticket* sleeper, const ModelContext* section) noexcept {
-  std::erase_if(timers_, [=](const ModelTimer& timer) {
-    return timer.sleeper == sleeper && timer.section == section;
-  });
+  std::erase_if(timers_, [=](const ModelTimer& timer) { return timer.sleeper == sleeper && timer.section == section; });
 }
 
 void Model::fire_due(uint64_t now_ns) noexcept {

@@ -49,8 +49,7 @@ Task<Result<void>> use_everything(const std::string& path, Memory& memory) {
   co_await ok(for_each_bounded(indices, 32, read_block, file_address, memory_address));
   co_await ok(sleep_for(std::chrono::microseconds(300)));
   if (registered.has_value()) Backend::current().unregister_arena(arena);
-  if (!memory.has_pattern())
-    co_return fail(ErrorCode::invalid_argument, "what was read is not what was written");
+  if (!memory.has_pattern()) co_return fail(ErrorCode::invalid_argument, "what was read is not what was written");
   co_return Result<void>();
 }
 
@@ -150,8 +149,7 @@ TEST_CASE("the report has a line per feature, with the kernel and the size of th
   const std::string text = capabilities.text();
   CHECK(text.find("io_uring on Linux " + capabilities.kernel) == 0);
   CHECK(text.find(std::to_string(capabilities.entries_got) + " entries") != std::string::npos);
-  for (const Mode& mode : modes)
-    CHECK(text.find(std::string("  ") + mode.feature + ": ") != std::string::npos);
+  for (const Mode& mode : modes) CHECK(text.find(std::string("  ") + mode.feature + ": ") != std::string::npos);
   CHECK(capabilities.entries_got >= capabilities.entries_asked);
 }
 
@@ -166,8 +164,8 @@ TEST_CASE("whatever is not in use has a reason") {
 
 TEST_CASE("a failed set-up is explained in one line that names the knob") {
   const std::string forbidden = explain_setup_failure(EPERM);
-  const bool names_a_knob = forbidden.find("seccomp") != std::string::npos ||
-                            forbidden.find("kernel.io_uring_disabled") != std::string::npos;
+  const bool names_a_knob =
+      forbidden.find("seccomp") != std::string::npos || forbidden.find("kernel.io_uring_disabled") != std::string::npos;
   CHECK(names_a_knob);
   CHECK(explain_setup_failure(ENOSYS).find("5.15") != std::string::npos);
   CHECK(explain_setup_failure(ENOMEM).find("RLIMIT_MEMLOCK") != std::string::npos);
@@ -191,8 +189,7 @@ void forbid_ring(int number) {
   SPINDLE_ASSERT(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0, "seccomp");
 }
 
-TEST_CASE(
-    "where io_uring is forbidden, making a backend fails with the errno and a line that names the knob") {
+TEST_CASE("where io_uring is forbidden, making a backend fails with the errno and a line that names the knob") {
   for (const int number : {EPERM, ENOSYS}) {
     expect_survival([number] {
       forbid_ring(number);
@@ -234,8 +231,7 @@ TEST_CASE("with 64 KiB of lockable memory an ordinary user gets a smaller ring, 
     }
     const Capabilities& capabilities = (*backend)->capabilities();
     if (capabilities.entries_got < capabilities.entries_asked) {
-      SPINDLE_ASSERT(capabilities.text().find("ulimit -l") != std::string::npos,
-                     "the report names no remedy");
+      SPINDLE_ASSERT(capabilities.text().find("ulimit -l") != std::string::npos, "the report names no remedy");
     }
     Loop loop(**backend);
     SPINDLE_ASSERT(run(loop, use_everything, path, memory).has_value(), "the small ring does not work");

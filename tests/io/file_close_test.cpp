@@ -212,8 +212,7 @@ Task<Result<void>> play_drop(const std::string& path, bool& first, bool& second)
   std::unique_ptr<File>* file_address = &file;
   bool* first_address = &first;
   bool* second_address = &second;
-  co_return co_await with_scope(ScopeOptions{}, drop_under_reads, file_address, first_address,
-                                second_address);
+  co_return co_await with_scope(ScopeOptions{}, drop_under_reads, file_address, first_address, second_address);
 }
 
 TEST_CASE("a file that is dropped with operations in flight ends them as cancelled and is closed") {

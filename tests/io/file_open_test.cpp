@@ -17,13 +17,12 @@ constexpr const char* memory_folder = "/dev/shm";
 constexpr long tmpfs_magic = 0x01021994;
 
 bool has_memory_folder() {
-  struct statfs status {};
-  return ::statfs(memory_folder, &status) == 0 && status.f_type == tmpfs_magic &&
-         ::access(memory_folder, W_OK) == 0;
+  struct statfs status{};
+  return ::statfs(memory_folder, &status) == 0 && status.f_type == tmpfs_magic && ::access(memory_folder, W_OK) == 0;
 }
 
 struct statx alignment_of(const std::string& path) {
-  struct statx status {};
+  struct statx status{};
   REQUIRE(::statx(AT_FDCWD, path.c_str(), 0, STATX_BASIC_STATS | STATX_DIOALIGN, &status) == 0);
   return status;
 }
@@ -111,8 +110,7 @@ TEST_CASE("on tmpfs direct I/O can't be had: an error when it is required, told 
 }
 
 Task<Result<void>> use_preferred(const std::string& path, Memory& memory) {
-  File file =
-      co_await ok(File::open(path, {.access = Access::read_write, .direct = Direct::prefer, .create = true}));
+  File file = co_await ok(File::open(path, {.access = Access::read_write, .direct = Direct::prefer, .create = true}));
   const std::span<std::byte> ragged = memory.part(1, 1000);
   co_await ok(file.write_all_at(3, ragged));
   co_await ok(file.read_exact_at(3, ragged));
@@ -165,8 +163,7 @@ TEST_CASE("the fallback from direct I/O works for a file that must be new, too")
   const Mounted ramfs("ramfs", "");
   if (!ramfs.is_mounted()) return skip("needs root");
   const Opened opened = open_file(
-      ramfs.file("new"),
-      {.access = Access::read_write, .direct = Direct::prefer, .create = true, .exclusive = true});
+      ramfs.file("new"), {.access = Access::read_write, .direct = Direct::prefer, .create = true, .exclusive = true});
   CHECK_MESSAGE(!opened.error.has_value(), (opened.error.has_value() ? describe(*opened.error) : ""));
 }
 
@@ -176,8 +173,7 @@ TEST_CASE("the fallback from direct I/O still refuses a file that is there and s
   const OpenOptions create{.access = Access::read_write, .direct = Direct::never, .create = true};
   REQUIRE(!open_file(ramfs.file("there"), create).error.has_value());
   const int number = errno_of_open(
-      ramfs.file("there"),
-      {.access = Access::read_write, .direct = Direct::prefer, .create = true, .exclusive = true});
+      ramfs.file("there"), {.access = Access::read_write, .direct = Direct::prefer, .create = true, .exclusive = true});
   CHECK(number == EEXIST);
 }
 
@@ -188,8 +184,7 @@ TEST_CASE("the fallback from direct I/O empties a file when asked to") {
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   REQUIRE(::write(descriptor, "text", 4) == 4);
   ::close(descriptor);
-  const Opened opened =
-      open_file(path, {.access = Access::read_write, .direct = Direct::prefer, .truncate = true});
+  const Opened opened = open_file(path, {.access = Access::read_write, .direct = Direct::prefer, .truncate = true});
   REQUIRE(!opened.error.has_value());
   CHECK(opened.size == 0);
 }
@@ -201,10 +196,9 @@ TEST_CASE("what open(2) refuses comes as its errno") {
   CHECK(errno_of_open(folder.file("no/folder"), open_cached_new) == ENOENT);
   CHECK(errno_of_open(folder.path(), open_cached) == EISDIR);
   CHECK(errno_of_open(path + "/below", open_cached) == ENOTDIR);
-  CHECK(errno_of_open(path, {.access = Access::read_write,
-                             .direct = Direct::never,
-                             .create = true,
-                             .exclusive = true}) == EEXIST);
+  CHECK(
+      errno_of_open(path, {.access = Access::read_write, .direct = Direct::never, .create = true, .exclusive = true}) ==
+      EEXIST);
   CHECK(errno_of_open(std::string(5000, 'x'), open_cached) == ENAMETOOLONG);
 }
 
@@ -212,20 +206,16 @@ TEST_CASE("a file is made with the permissions that were asked for, and emptied 
   TemporaryFolder folder;
   const std::string path = folder.file("made");
   const ::mode_t former = ::umask(0);
-  const Opened made = open_file(path, {.access = Access::read_write,
-                                       .direct = Direct::never,
-                                       .create = true,
-                                       .exclusive = true,
-                                       .mode = 0640});
+  const Opened made = open_file(
+      path, {.access = Access::read_write, .direct = Direct::never, .create = true, .exclusive = true, .mode = 0640});
   ::umask(former);
   REQUIRE(!made.error.has_value());
-  struct stat status {};
+  struct stat status{};
   REQUIRE(::stat(path.c_str(), &status) == 0);
   CHECK((status.st_mode & 07777) == 0640);
   const std::string filled = folder.filled("filled", 1000);
   CHECK(open_file(filled, open_cached).size == 1000);
-  CHECK(open_file(filled, {.access = Access::read_write, .direct = Direct::never, .truncate = true}).size ==
-        0);
+  CHECK(open_file(filled, {.access = Access::read_write, .direct = Direct::never, .truncate = true}).size == 0);
 }
 
 Task<Result<void>> expect_eacces(const std::string& path) {

@@ -98,8 +98,7 @@ std::vector<iovec> cut(std::span<std::byte> memory, size_t count) {
   return parts;
 }
 
-Task<Result<void>> vectors_there_and_back(const std::string& path, OpenOptions options, Memory& memory,
-                                          size_t count) {
+Task<Result<void>> vectors_there_and_back(const std::string& path, OpenOptions options, Memory& memory, size_t count) {
   File file = co_await ok(File::open(path, options));
   const std::span<std::byte> all = memory.all();
   memory.fill_with_pattern(count);

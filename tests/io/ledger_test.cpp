@@ -188,8 +188,7 @@ Task<Result<void>> close_under_a_read(Scope&, Scene& scene, File&, File&) {
 
 TEST_CASE("a close that reaches the backend with operations in flight is caught") {
   if (lacks_ledger()) return;
-  expect_trap(close_under_a_read,
-              "a close reached the backend while operations on its descriptor were in flight");
+  expect_trap(close_under_a_read, "a close reached the backend while operations on its descriptor were in flight");
 }
 
 Task<Result<void>> touch_what_is_read(Scope& scope, Scene& scene, File&, File& fifo) {
@@ -247,9 +246,7 @@ Task<Result<void>> write_from_one_buffer(Scope& scope, Scene& scene, File& data,
   co_return Result<void>();
 }
 
-TEST_CASE("writes may share memory, and reading it meanwhile is fine") {
-  expect_peace(write_from_one_buffer);
-}
+TEST_CASE("writes may share memory, and reading it meanwhile is fine") { expect_peace(write_from_one_buffer); }
 
 Task<Result<void>> read_side_by_side(Scope& scope, Scene& scene, File& data, File& fifo) {
   for (size_t part = 0; part < 8; ++part) {
@@ -274,9 +271,7 @@ Task<Result<void>> use_one_buffer_in_turn(Scope&, Scene& scene, File& data, File
   co_return Result<void>();
 }
 
-TEST_CASE("one buffer may be used again as soon as its operation ended") {
-  expect_peace(use_one_buffer_in_turn);
-}
+TEST_CASE("one buffer may be used again as soon as its operation ended") { expect_peace(use_one_buffer_in_turn); }
 
 }  // namespace
 }  // namespace spindle

@@ -172,8 +172,7 @@ TEST_CASE("100,000 reads at depth 32 allocate nothing after the start") {
   if constexpr (Ledger::enabled) return skip_in_this_build("the ledger allocates");
   TemporaryFolder folder;
   const std::string path = folder.filled("data", blocks_count * block_size);
-  auto pool =
-      AlignedBufferPool::create({.buffers_count = depth, .buffer_size = block_size, .alignment = 4096});
+  auto pool = AlignedBufferPool::create({.buffers_count = depth, .buffer_size = block_size, .alignment = 4096});
   REQUIRE(pool.has_value());
   UringLoop ring;
   const Result<void> registered = ring.backend().register_arena((*pool)->arena());

@@ -240,8 +240,8 @@ Task<Result<void>> read_and_note(Stage* stage, std::optional<Result<void>>* note
   co_return Result<void>();
 }
 
-Task<Result<void>> cancel_then_answer(Scope& scope, Stage* stage, std::optional<Result<void>>* noted,
-                                      int32_t first, int32_t then) {
+Task<Result<void>> cancel_then_answer(Scope& scope, Stage* stage, std::optional<Result<void>>* noted, int32_t first,
+                                      int32_t then) {
   co_await ok(scope.spawn(read_and_note, stage, noted));
   co_await ok(yield());
   REQUIRE(stage->backend().held.size() == 1);

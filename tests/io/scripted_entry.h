@@ -43,8 +43,7 @@ class ScriptedEntry final : public RingEntry {
       return -refusal;
     }
     if (inspect != nullptr && to_submit > 0) inspect(*this, static_cast<int>(descriptor));
-    if (holds_submissions)
-      return RingEntry::enter(descriptor, 0, 0, IORING_ENTER_GETEVENTS, nullptr, _NSIG / 8);
+    if (holds_submissions) return RingEntry::enter(descriptor, 0, 0, IORING_ENTER_GETEVENTS, nullptr, _NSIG / 8);
     if (to_submit > submit_max) {
       ++short_count;
       return RingEntry::enter(descriptor, submit_max, 0, IORING_ENTER_GETEVENTS, nullptr, _NSIG / 8);
@@ -81,8 +80,8 @@ class ScriptedEntry final : public RingEntry {
 class SubmissionView {
  public:
   SubmissionView(int descriptor, uint32_t entries_count) : count_(entries_count) {
-    void* mapped = ::mmap(nullptr, size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, descriptor,
-                          IORING_OFF_SQES);
+    void* mapped =
+        ::mmap(nullptr, size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, descriptor, IORING_OFF_SQES);
     if (mapped != MAP_FAILED) entries_ = static_cast<io_uring_sqe*>(mapped);
   }
   SubmissionView(const SubmissionView&) = delete;

@@ -29,8 +29,7 @@ void count_forms(ScriptedEntry&, int descriptor) {
   }
 }
 
-Task<Result<void>> write_then_read(const std::string& path, std::span<std::byte> out,
-                                   std::span<std::byte> in) {
+Task<Result<void>> write_then_read(const std::string& path, std::span<std::byte> out, std::span<std::byte> in) {
   File file = co_await ok(File::open(path, open_cached_new));
   co_await ok(file.write_all_at(0, out));
   co_await ok(file.read_exact_at(0, in));

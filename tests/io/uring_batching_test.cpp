@@ -48,8 +48,7 @@ Task<Result<void>> idle_and_read(Place& place, ScriptedEntry& entry) {
   Place* place_address = &place;
   File* fifo_address = &fifo;
   ScriptedEntry* entry_address = &entry;
-  co_return co_await with_scope(ScopeOptions{}, one_read_among_idle, place_address, fifo_address,
-                                entry_address);
+  co_return co_await with_scope(ScopeOptions{}, one_read_among_idle, place_address, fifo_address, entry_address);
 }
 
 TEST_CASE("with 127 idle waits and one read in flight the loop asks the kernel for one completion") {

@@ -46,10 +46,7 @@ bool is_possible(const Case& tried) {
 }
 
 struct Bench {
-  Bench()
-      : regular(folder.filled("regular", block_size)),
-        keeper(folder.file("keeper")),
-        fifo(folder.file("fifo")) {}
+  Bench() : regular(folder.filled("regular", block_size)), keeper(folder.file("keeper")), fifo(folder.file("fifo")) {}
   TemporaryFolder folder;
   std::string regular;
   Fifo keeper;  ///< keeps the slots busy
@@ -111,7 +108,7 @@ Task<Result<void>> perform(Trial& trial) {
     case Opcode::allocate: co_await ok(trial.file->allocate(0, 2 * block_size)); break;
     case Opcode::open: co_await ok(open_and_forget(trial)); break;
     case Opcode::stat: {
-      struct statx status {};
+      struct statx status{};
       co_await ok(PlainOperation(*trial.bare, status));
       CHECK(status.stx_size == block_size);
       break;
@@ -283,8 +280,7 @@ void run_one(UringLoop& ring, Bench& bench, const Case& tried) {
   CHECK(open_descriptors_count() == descriptors_count);
 }
 
-TEST_CASE(
-    "every operation can be cancelled, dropped or left at every moment, and nothing leaks or gets lost") {
+TEST_CASE("every operation can be cancelled, dropped or left at every moment, and nothing leaks or gets lost") {
   Bench bench;
   UringOptions options;
   options.ring.entries = slots_count;

@@ -230,8 +230,7 @@ Task<Result<void>> serve_among_idle(Scope& scope, CancelPlan& plan, File& file) 
   co_return Result<void>();
 }
 
-TEST_CASE(
-    "an operation that found a slot but no room starts as soon as there is room, though nothing completes") {
+TEST_CASE("an operation that found a slot but no room starts as soon as there is room, though nothing completes") {
   const Reads reads = cancel_reads(serve_among_idle, entries_count - 1);
   CHECK(reads.cancelled_count == entries_count - 1);
 }
@@ -334,8 +333,7 @@ void watch_tags(ScriptedEntry&, int descriptor) {
   }
   uint32_t same_count = 0;
   for (const io_uring_sqe& entry : view) {
-    if (cancelled_tag != 0 && entry.opcode == IORING_OP_READ && entry.user_data == cancelled_tag)
-      ++same_count;
+    if (cancelled_tag != 0 && entry.opcode == IORING_OP_READ && entry.user_data == cancelled_tag) ++same_count;
   }
   same_tag_count = std::max(same_tag_count, same_count);
 }

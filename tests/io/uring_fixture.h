@@ -64,8 +64,7 @@ class TemporaryFolder {
  public:
   explicit TemporaryFolder(const std::string& parent = ".") {
     std::string pattern = std::filesystem::absolute(parent).lexically_normal() / "spindle-test-XXXXXX";
-    REQUIRE_MESSAGE(::mkdtemp(pattern.data()) != nullptr, "no folder in ", parent, ": ",
-                    std::strerror(errno));
+    REQUIRE_MESSAGE(::mkdtemp(pattern.data()) != nullptr, "no folder in ", parent, ": ", std::strerror(errno));
     path_ = pattern;
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
@@ -169,16 +168,13 @@ class Fifo {
 };
 
 inline constexpr OpenOptions open_cached{.access = Access::read_write, .direct = Direct::never};
-inline constexpr OpenOptions open_cached_new{
-    .access = Access::read_write, .direct = Direct::never, .create = true};
-inline constexpr OpenOptions open_direct_new{
-    .access = Access::read_write, .direct = Direct::require, .create = true};
+inline constexpr OpenOptions open_cached_new{.access = Access::read_write, .direct = Direct::never, .create = true};
+inline constexpr OpenOptions open_direct_new{.access = Access::read_write, .direct = Direct::require, .create = true};
 
 /// A loop on the kernel's ring that expects frames, operations and descriptors to have come back at its end.
 class UringLoop {
  public:
-  explicit UringLoop(const UringOptions& options = UringOptions(),
-                     const Loop::Options& of_loop = Loop::Options()) {
+  explicit UringLoop(const UringOptions& options = UringOptions(), const Loop::Options& of_loop = Loop::Options()) {
     Result<std::unique_ptr<UringBackend>> made = UringBackend::create(options);
     if (!made.has_value()) FAIL(explain_setup_failure(made.error().number));
     backend_ = std::move(*made);

@@ -160,13 +160,9 @@ void wake_with_reads(uint32_t reads_count, bool are_of_disk) {
   CHECK(late_count == 0);
 }
 
-TEST_CASE("a loop with reads in flight is woken, though none of them completes") {
-  wake_with_reads(20, false);
-}
+TEST_CASE("a loop with reads in flight is woken, though none of them completes") { wake_with_reads(20, false); }
 
-TEST_CASE("a loop that waits for several disk reads at once is woken by one call") {
-  wake_with_reads(32, true);
-}
+TEST_CASE("a loop that waits for several disk reads at once is woken by one call") { wake_with_reads(32, true); }
 
 TEST_CASE("a wake before the sleep is not lost") {
   UringLoop ring;
@@ -249,8 +245,7 @@ Task<Result<void>> write_and_read(std::string path, Memory& out, Memory& in, int
     const uint64_t offset = static_cast<uint64_t>(round % 8) * written.size();
     co_await ok(file.write_all_at(offset, written));
     co_await ok(file.read_exact_at(offset, read));
-    if (!in.has_pattern(7))
-      co_return fail(ErrorCode::invalid_argument, "what was read is not what was written");
+    if (!in.has_pattern(7)) co_return fail(ErrorCode::invalid_argument, "what was read is not what was written");
     if (round % 16 == 0) co_await ok(sleep_for(100us));
   }
   co_return Result<void>();

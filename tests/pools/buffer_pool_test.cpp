@@ -30,8 +30,7 @@ std::unique_ptr<Pool> make_pool(uint32_t count, uint32_t size = 4096, uint32_t a
   return std::move(*made);
 }
 
-TEST_CASE(
-    "buffers are aligned, of the size that was asked for, apart from one another, inside of the arena") {
+TEST_CASE("buffers are aligned, of the size that was asked for, apart from one another, inside of the arena") {
   struct Shape {
     uint32_t size;
     uint32_t alignment;

@@ -147,8 +147,7 @@ std::string tell(Story story) {
   {
     TestLoop test;
     Names names(2);
-    CHECK(
-        run(test.loop, with_scope<Story, Names*, Trace*>, ScopeOptions{}, story, &names, &trace).has_value());
+    CHECK(run(test.loop, with_scope<Story, Names*, Trace*>, ScopeOptions{}, story, &names, &trace).has_value());
   }
   CHECK(Probe::live_count == 0);
   return trace.text();
@@ -220,9 +219,7 @@ TEST_CASE("closing fails the senders that wait, drops their values, and leaves t
   tell(close_on_senders);
 }
 
-TEST_CASE("closing fails the receivers that wait; what one was handed before it keeps") {
-  tell(close_on_receivers);
-}
+TEST_CASE("closing fails the receivers that wait; what one was handed before it keeps") { tell(close_on_receivers); }
 
 TEST_CASE("a cancelled send drops its value, and values left in a channel die with it") {
   CHECK(tell(leave_values_behind).find("aok bok ~c timed out ~") == 0);
@@ -243,8 +240,7 @@ TEST_CASE("no value is lost or doubled between senders and receivers that give u
     options.random_seed = seed;
     TestLoop test(options);
     Traffic traffic{Channel<uint64_t>(3)};
-    CHECK(run(test.loop, with_scope<decltype(&carry_traffic), Traffic*>, ScopeOptions{}, &carry_traffic,
-              &traffic)
+    CHECK(run(test.loop, with_scope<decltype(&carry_traffic), Traffic*>, ScopeOptions{}, &carry_traffic, &traffic)
               .has_value());
     CHECK(traffic.sum_received > 0);
     CHECK(traffic.sum_dropped > 0);
@@ -257,8 +253,7 @@ TEST_CASE("misuse of a channel is caught") {
   expect_abort(
       [] {
         TestLoop test;
-        static_cast<void>(
-            run(test.loop, with_scope<decltype(&wait_on_dying)>, ScopeOptions{}, &wait_on_dying));
+        static_cast<void>(run(test.loop, with_scope<decltype(&wait_on_dying)>, ScopeOptions{}, &wait_on_dying));
       },
       "a wait primitive was destroyed with tasks waiting on it");
 }

@@ -45,8 +45,7 @@ Task<Result<void>> all_of_three(Trace* trace) {
 }
 
 Task<Result<void>> all_with_an_error(Trace* trace) {
-  auto tasks =
-      when_all(sleep_and_give(trace, 3600, 1), sleep_and_fail(trace, 1), sleep_and_give(trace, 1, 2));
+  auto tasks = when_all(sleep_and_give(trace, 3600, 1), sleep_and_fail(trace, 1), sleep_and_give(trace, 1, 2));
   const auto all = co_await std::move(tasks);
   trace->add(word_of(all));
   CHECK(std::string(all.error().where) == "failing");
@@ -244,9 +243,7 @@ TEST_CASE("the first of a race wins; the losers are cancelled, and joined before
   CHECK(tell(race_of_three, 1) == "ok2 ~2 cancelled3 ~3 cancelled1 ~1 joined ok");
 }
 
-TEST_CASE("an error may win a race") {
-  CHECK(tell(race_with_an_error, 1) == "fails cancelled1 ~1 closed ok");
-}
+TEST_CASE("an error may win a race") { CHECK(tell(race_with_an_error, 1) == "fails cancelled1 ~1 closed ok"); }
 
 TEST_CASE("a loser that can't be cancelled is waited for, and its value dropped") {
   CHECK(tell(race_with_a_stubborn_one, 5) == "ok1 ~1 ok");
@@ -266,9 +263,7 @@ TEST_CASE("for_each_bounded() runs no more than its bound at once, and all of th
   CHECK(tell(each_of_twenty, 47) == "ok");
 }
 
-TEST_CASE("the first error of for_each_bounded() ends the rest") {
-  CHECK(tell(each_until_an_error, 18) == "ok");
-}
+TEST_CASE("the first error of for_each_bounded() ends the rest") { CHECK(tell(each_until_an_error, 18) == "ok"); }
 
 TEST_CASE("for_each_bounded() over nothing ends at once, and with a wide bound it takes all") {
   CHECK(tell(each_of_none, 0) == "ok");

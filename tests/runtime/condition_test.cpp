@@ -158,19 +158,13 @@ TEST_SUITE_BEGIN("condition");
 
 TEST_CASE("a condition keeps what every wait promises") { check_wait_contract<ConditionStation>(); }
 
-TEST_CASE("a predicate is waited for in a loop, with the lock held when it is seen") {
-  tell(predicate_in_a_loop);
-}
+TEST_CASE("a predicate is waited for in a loop, with the lock held when it is seen") { tell(predicate_in_a_loop); }
 
 TEST_CASE("a cancelled waiter gets its lock back before it goes on") { tell(cancel_while_locked); }
 
-TEST_CASE("who was notified before the cancel succeeds, with the lock") {
-  tell(notify_then_cancel_while_locked);
-}
+TEST_CASE("who was notified before the cancel succeeds, with the lock") { tell(notify_then_cancel_while_locked); }
 
-TEST_CASE("the notified wait for the lock behind those who asked before") {
-  tell(notified_queue_for_the_lock);
-}
+TEST_CASE("the notified wait for the lock behind those who asked before") { tell(notified_queue_for_the_lock); }
 
 TEST_CASE("a notify that nobody waits for is lost") { tell(notify_nobody); }
 

@@ -103,8 +103,7 @@ TEST_CASE("a pool that ends with frames alive is a caught bug") {
       },
       "a loop ended with coroutine frames alive");
   if (!FramePool::pooled) return;
-  expect_abort([] { FramePool pool(1, FramePool::class_count + 1); },
-               "more frame classes to fill than there are");
+  expect_abort([] { FramePool pool(1, FramePool::class_count + 1); }, "more frame classes to fill than there are");
 }
 
 TEST_SUITE_END();

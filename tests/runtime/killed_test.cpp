@@ -148,26 +148,16 @@ Task<Result<void>> shielded(Host* host) {
 
 SPINDLE_TASK_WRAPPER Task<Result<void>> do_one(Host* host) {
   switch (Loop::current().random().below(10)) {
-    case 0:
-      return hold_lock(host);
-    case 1:
-      return await_condition(host);
-    case 2:
-      return hold_permits(host);
-    case 3:
-      return pass_gate(host);
-    case 4:
-      return send_one(host);
-    case 5:
-      return receive_one(host);
-    case 6:
-      return await_event(host);
-    case 7:
-      return race_others(host);
-    case 8:
-      return raise_family(host);
-    default:
-      return shielded(host);
+    case 0: return hold_lock(host);
+    case 1: return await_condition(host);
+    case 2: return hold_permits(host);
+    case 3: return pass_gate(host);
+    case 4: return send_one(host);
+    case 5: return receive_one(host);
+    case 6: return await_event(host);
+    case 7: return race_others(host);
+    case 8: return raise_family(host);
+    default: return shielded(host);
   }
 }
 
@@ -335,8 +325,7 @@ TEST_CASE("a mixed workload dies at any moment without a leak, and nothing runs 
   uint64_t ran_count = 0;
   for (uint64_t seed = 0; seed < 150; ++seed) ran_count += kill_after(seed, random.below(3000));
   CHECK(ran_count > 10000);
-  for (uint64_t turns_count = 0; turns_count < 100; ++turns_count)
-    kill_after(1000 + turns_count, turns_count);
+  for (uint64_t turns_count = 0; turns_count < 100; ++turns_count) kill_after(1000 + turns_count, turns_count);
 }
 
 TEST_CASE("primitives that live in the killed frames die with their waiters and holders") {
@@ -375,8 +364,7 @@ TEST_CASE("ten thousand tasks that await one another die with their loop") {
 TEST_CASE("a root that never began dies with its loop") {
   TestLoop test;
   Trace trace;
-  Root<Result<void>> root(std::source_location::current(), test.loop, probe_child, &trace,
-                          Probe(trace, "argument"));
+  Root<Result<void>> root(std::source_location::current(), test.loop, probe_child, &trace, Probe(trace, "argument"));
   test.loop.mark_dying();
   CHECK(trace.text() == "");
   CHECK(Probe::live_count == 1);

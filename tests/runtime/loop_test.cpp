@@ -245,8 +245,7 @@ TEST_CASE("a loop attaches its reactor, and lets it go") {
   CHECK_FALSE(Loop::has_current());
 }
 
-TEST_CASE(
-    "two loops on one thread each run their own tasks, and a cancel from outside reaches the right one") {
+TEST_CASE("two loops on one thread each run their own tasks, and a cancel from outside reaches the right one") {
   TestLoop first, second;
   RootVoid one(std::source_location::current(), first.loop, sleep_hour);
   RootVoid two(std::source_location::current(), second.loop, sleep_hour);

@@ -34,8 +34,7 @@ class Trace {
 class Probe {
  public:
   Probe(Trace& trace, std::string name) : trace_(&trace), name_(std::move(name)) { ++live_count; }
-  Probe(Probe&& other) noexcept
-      : trace_(std::exchange(other.trace_, nullptr)), name_(std::move(other.name_)) {
+  Probe(Probe&& other) noexcept : trace_(std::exchange(other.trace_, nullptr)), name_(std::move(other.name_)) {
     ++live_count;
   }
   Probe& operator=(Probe&&) = delete;
@@ -70,8 +69,7 @@ inline Task<void> settle() {
 /// completion comes in spite of the cancel.
 class [[nodiscard]] Stubborn final : public LeafAwait<Stubborn> {
  public:
-  Stubborn(Duration duration, int value) noexcept
-      : duration_(duration), value_(value), timer_(fired, *this) {}
+  Stubborn(Duration duration, int value) noexcept : duration_(duration), value_(value), timer_(fired, *this) {}
   ~Stubborn() { abandon_if_dying(); }
 
   bool begin(Loop& loop) {

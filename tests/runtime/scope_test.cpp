@@ -235,8 +235,8 @@ Task<Result<void>> nested_scopes(Scope& scope, Trace* trace) {
 template <class Body>
 Result<void> cancel_outside(Body body, Trace* trace) {
   TestLoop test;
-  Root<Result<void>> root(std::source_location::current(), test.loop, with_scope<Body&, Trace*&>,
-                          ScopeOptions{}, body, trace);
+  Root<Result<void>> root(std::source_location::current(), test.loop, with_scope<Body&, Trace*&>, ScopeOptions{}, body,
+                          trace);
   test.drive_ready();
   CHECK_FALSE(root.is_done());
   root.cancel();
@@ -336,8 +336,7 @@ TEST_CASE("children may spawn while the scope is being joined") {
 TEST_CASE("an empty scope ends at once") {
   TestLoop test;
   Scope* scope = nullptr;
-  CHECK(run(test.loop, with_scope<decltype(&store_scope), Scope**>, ScopeOptions{}, &store_scope, &scope)
-            .has_value());
+  CHECK(run(test.loop, with_scope<decltype(&store_scope), Scope**>, ScopeOptions{}, &store_scope, &scope).has_value());
   CHECK(scope != nullptr);
   CHECK(test.elapsed() == seconds(0));
 }

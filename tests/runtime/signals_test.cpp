@@ -39,7 +39,7 @@ TEST_CASE("a signal that came before anybody waited is delivered once") {
 }
 
 TEST_CASE("a waiting task gets the signal, and the former handler comes back") {
-  struct sigaction before {};
+  struct sigaction before{};
   sigaction(SIGUSR2, nullptr, &before);
   TestReactor reactor;
   Loop loop(reactor);
@@ -52,7 +52,7 @@ TEST_CASE("a waiting task gets the signal, and the former handler comes back") {
     loop.run_until_idle();
     CHECK(root.take().value() == SIGUSR2);
   }
-  struct sigaction after {};
+  struct sigaction after{};
   sigaction(SIGUSR2, nullptr, &after);
   const bool is_restored = after.sa_handler == before.sa_handler;
   CHECK(is_restored);

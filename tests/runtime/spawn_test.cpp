@@ -34,8 +34,8 @@ Task<Result<void>> spawner(Crowd* crowd, int id) {
 
 Task<Result<void>> spawn_spawners(Scope* scope, Crowd* crowd) {
   for (int id = 1; id <= 3; ++id) {
-    co_await ok(scope->spawn(cancellable_part<decltype(&spawner), Crowd*, int>, &crowd->parts[id], &spawner,
-                             crowd, id));
+    co_await ok(
+        scope->spawn(cancellable_part<decltype(&spawner), Crowd*, int>, &crowd->parts[id], &spawner, crowd, id));
   }
   co_await settle();
   CHECK(crowd->trace.text() == "");
@@ -87,8 +87,7 @@ std::string tell(Story story) {
   Crowd crowd;
   ScopeOptions options;
   options.children_max = 1;
-  CHECK(run(test.loop, with_scope<decltype(&limited_body), Crowd*, Story&>, options, &limited_body, &crowd,
-            story)
+  CHECK(run(test.loop, with_scope<decltype(&limited_body), Crowd*, Story&>, options, &limited_body, &crowd, story)
             .has_value());
   CHECK(Probe::live_count == 0);
   return crowd.trace.text();

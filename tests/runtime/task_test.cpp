@@ -229,8 +229,8 @@ TEST_CASE("destroying a task that runs is a caught bug") {
   expect_abort(
       [] {
         TestLoop test;
-        static_cast<void>(run(test.loop, with_scope<decltype(&destroy_while_it_runs)>, ScopeOptions{},
-                              &destroy_while_it_runs));
+        static_cast<void>(
+            run(test.loop, with_scope<decltype(&destroy_while_it_runs)>, ScopeOptions{}, &destroy_while_it_runs));
       },
       "a task was destroyed before it was done");
 }

@@ -29,9 +29,7 @@ Task<Result<void>> tell_and_sleep(Trace* trace, Duration duration) {
 }
 
 /// The seconds that have passed since the test began.
-int64_t passed(Time since) {
-  return std::chrono::duration_cast<seconds>(Loop::current().now() - since).count();
-}
+int64_t passed(Time since) { return std::chrono::duration_cast<seconds>(Loop::current().now() - since).count(); }
 
 Task<Result<void>> in_time(Trace* trace) {
   const int value = co_await ok(timeout(seconds(5), sleep_and_give(seconds(1), 4)));
@@ -232,9 +230,7 @@ TEST_CASE("an early exit by timeout destroys locals from the inside out") {
   CHECK(tell(leave_by_timeout) == "began ~local ~outer timed out");
 }
 
-TEST_CASE("without time an operation is refused before it begins") {
-  CHECK(tell(no_time_at_all) == "began ~local ok");
-}
+TEST_CASE("without time an operation is refused before it begins") { CHECK(tell(no_time_at_all) == "began ~local ok"); }
 
 TEST_CASE("a completion that comes in spite of the timeout is delivered, when it comes") {
   CHECK(tell(in_spite_of_it) == "ok");

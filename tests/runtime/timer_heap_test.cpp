@@ -178,11 +178,9 @@ TEST_CASE("a million timers are armed, half are cancelled in random order, the r
     timers.push_back(std::make_unique<Telling>(fired, number));
     order.push_back(number);
   }
-  for (size_t index = order.size() - 1; index > 0; --index)
-    std::swap(order[index], order[random.below(index + 1)]);
+  for (size_t index = order.size() - 1; index > 0; --index) std::swap(order[index], order[random.below(index + 1)]);
   for (int number : order) heap.arm(*timers[number], at(number));
-  for (size_t index = order.size() - 1; index > 0; --index)
-    std::swap(order[index], order[random.below(index + 1)]);
+  for (size_t index = order.size() - 1; index > 0; --index) std::swap(order[index], order[random.below(index + 1)]);
   std::vector<int> expected(order.begin() + timers_count / 2, order.end());
   for (int index = 0; index < timers_count / 2; ++index) heap.cancel(*timers[order[index]]);
   std::sort(expected.begin(), expected.end());

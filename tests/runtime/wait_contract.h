@@ -31,8 +31,8 @@ class WaitContract {
   static Task<Result<void>> spawn_waiters(Scope* scope, WaitContract* contract, int count) {
     co_await ok(contract->station.hold());
     for (int id = 1; id <= count; ++id) {
-      co_await ok(scope->spawn(cancellable_part<decltype(&wait_and_tell), WaitContract*, int>,
-                               &contract->parts[id], &wait_and_tell, contract, id));
+      co_await ok(scope->spawn(cancellable_part<decltype(&wait_and_tell), WaitContract*, int>, &contract->parts[id],
+                               &wait_and_tell, contract, id));
     }
     co_await settle();
     CHECK(contract->trace.text() == "");
@@ -100,8 +100,7 @@ class WaitContract {
   static void check(Scenario scenario) {
     TestLoop test;
     WaitContract contract;
-    const Result<void> result =
-        run(test.loop, with_scope<Scenario, WaitContract&>, ScopeOptions{}, scenario, contract);
+    const Result<void> result = run(test.loop, with_scope<Scenario, WaitContract&>, ScopeOptions{}, scenario, contract);
     CHECK(result.has_value());
   }
 
@@ -114,17 +113,11 @@ template <class Station>
 void check_wait_contract() {
   using Contract = WaitContract<Station>;
   if constexpr (Station::may_complete_at_once) {
-    SUBCASE("what is there already is taken without suspending") {
-      Contract::check(Contract::completes_at_once);
-    }
+    SUBCASE("what is there already is taken without suspending") { Contract::check(Contract::completes_at_once); }
     SUBCASE("a refused wait takes nothing away") { Contract::check(Contract::refusal_takes_nothing); }
   }
-  SUBCASE("those who wait are served in the order in which they came") {
-    Contract::check(Contract::serves_in_order);
-  }
-  SUBCASE("a cancelled one leaves, the others are served") {
-    Contract::check(Contract::lets_a_cancelled_one_go);
-  }
+  SUBCASE("those who wait are served in the order in which they came") { Contract::check(Contract::serves_in_order); }
+  SUBCASE("a cancelled one leaves, the others are served") { Contract::check(Contract::lets_a_cancelled_one_go); }
   SUBCASE("what was granted before a cancel is kept") { Contract::check(Contract::keeps_what_was_granted); }
   SUBCASE("in a cancelled context a wait is refused") { Contract::check(Contract::refuses_the_cancelled); }
 }
