@@ -26,7 +26,6 @@ class Backend : public Reactor {
 
   /// Takes the operation until deliver(). Never fails: what can't go now waits, FIFO. Does not suspend.
   void submit(Operation& operation) noexcept {
-    SPINDLE_ASSERT(operation.place == Operation::Place::outside, "an operation was submitted twice");
     if (Descriptor* descriptor = operation.descriptor()) ++descriptor->live_count;
     if constexpr (Ledger::enabled) ledger_.note_submit(operation);
     submit_to_backend(operation);
@@ -57,7 +56,8 @@ class Backend : public Reactor {
   void note_final(Operation& operation) noexcept {
     if constexpr (Ledger::enabled) ledger_.note_final(operation);
     Descriptor* descriptor = operation.descriptor();
-    if (descriptor != nullptr && --descriptor->live_count == 0) [[unlikely]]
+    if (descriptor == nullptr || --descriptor->live_count > 0) return;
+    if (descriptor->is_closing || descriptor->is_dropped) [[unlikely]]
       note_drained(*descriptor);
   }
   /// Another round of an operation that is submitted already: a short count, or an errno to be tried again.
@@ -86,7 +86,7 @@ class Backend : public Reactor {
 
 // The paths that every operation takes, inline.
 
-inline bool Operation::begin_transfer() noexcept {
+[[gnu::always_inline]] inline bool Operation::begin_transfer() noexcept {
   const bool is_simple =
       !is_vectored() && !descriptor_->is_impeded() && descriptor_->is_aligned(memory_, size_ | offset_);
   if (!is_simple) [[unlikely]] {
@@ -98,7 +98,7 @@ inline bool Operation::begin_transfer() noexcept {
   return false;
 }
 
-inline bool Operation::begin_plain() noexcept {
+[[gnu::always_inline]] inline bool Operation::begin_plain() noexcept {
   if (descriptor_ != nullptr && descriptor_->is_impeded()) [[unlikely]] {
     if (!check_descriptor()) return true;
   }
@@ -106,17 +106,16 @@ inline bool Operation::begin_plain() noexcept {
   return false;
 }
 
-inline void Operation::deliver(int32_t result) noexcept {
-  place = Place::outside;
-  const uint64_t left = is_transfer() ? size_ - transferred_ : 0;
-  if (static_cast<uint64_t>(static_cast<int64_t>(result)) != left) [[unlikely]]
+[[gnu::always_inline]] inline void Operation::deliver(int32_t result) noexcept {
+  // The whole of what is left of a transfer, or 0 where nothing is transferred.
+  if (static_cast<uint64_t>(static_cast<int64_t>(result)) != left_) [[unlikely]]
     return deliver_other(result);
-  transferred_ += left;
-  result_ = result;
+  left_ = 0;
+  resume_directly();
   finish();
 }
 
-inline void Operation::finish() noexcept {
+[[gnu::always_inline]] inline void Operation::finish() noexcept {
   backend_->note_final(*this);
   if (is_detached_) [[unlikely]]
     return detached_done_(*this, result_);

@@ -38,7 +38,7 @@ void Operation::set_vector(std::span<iovec> vector, uint64_t offset, Mode mode) 
   for (const iovec& part : vector) size += part.iov_len;
   parts_ = vector.data();
   parts_count_ = static_cast<uint32_t>(vector.size());
-  size_ = size;
+  size_ = left_ = size;
   offset_ = offset;
   mode_ = mode;
 }
@@ -81,8 +81,9 @@ bool Operation::is_aligned() const noexcept {
 // Everything but the whole of what was asked for.
 void Operation::deliver_other(int32_t result) noexcept {
   if (result > 0 && is_transfer()) {
-    transferred_ += static_cast<uint32_t>(result);
-    const bool goes_on = mode_ == Mode::exact && transferred_ < size_;
+    SPINDLE_ASSERT(static_cast<uint32_t>(result) < left_, "a backend transferred more than it was asked for");
+    left_ -= static_cast<uint32_t>(result);
+    const bool goes_on = mode_ == Mode::exact;
     if (goes_on && advance(static_cast<uint32_t>(result))) return resubmit();
     return finish();
   }

@@ -36,15 +36,16 @@ inline constexpr uint8_t operation_retries_max = 64;
 /// (MAX_RW_COUNT, 2 GiB minus a page) and a multiple of every block size.
 inline constexpr uint64_t transfer_size_max = uint64_t{1} << 30;
 
-class Operation : public Leaf, public ListHook<Operation> {
+class Operation : public Leaf, public UncheckedListHook<Operation> {
  public:
   /// once: a short count is a result. exact: go on until everything is transferred.
   enum class Mode : uint8_t { once, exact };
-  /// Where the backend has it.
-  enum class Place : uint8_t { outside, queued, in_flight };
+  /// Where the backend has it; of no meaning before it is submitted. Linked into a list of the backend's while it is
+  /// queued, or in flight with a cancel that was not handed over yet.
+  enum class Place : uint8_t { outside, queued, in_flight, in_flight_cancelling };
 
   Operation(Backend& backend, Opcode opcode, Descriptor* descriptor) noexcept
-      : backend_(&backend), descriptor_(descriptor), opcode_(opcode) {}
+      : opcode_(opcode), backend_(&backend), descriptor_(descriptor) {}
   // No destructor of its own: every final class calls abandon_if_dying().
 
   // What the backend reads.
@@ -56,8 +57,7 @@ class Operation : public Leaf, public ListHook<Operation> {
   /// The part of the transfer that is to be done next.
   void* memory() const noexcept { return memory_; }
   uint32_t chunk_size() const noexcept {
-    const uint64_t left = size_ - transferred_;
-    return static_cast<uint32_t>(left < transfer_size_max ? left : transfer_size_max);
+    return static_cast<uint32_t>(left_ < transfer_size_max ? left_ : transfer_size_max);
   }
   uint64_t offset() const noexcept { return offset_; }
   std::span<iovec> vector() const noexcept { return {parts_, parts_count_}; }
@@ -67,15 +67,15 @@ class Operation : public Leaf, public ListHook<Operation> {
   uint32_t open_mode() const noexcept { return open_mode_; }
   struct statx* status() const noexcept { return status_; }  ///< stat: written by the backend
   uint64_t size() const noexcept { return size_; }           ///< transfer or allocate: bytes in all
-  uint64_t transferred() const noexcept { return transferred_; }
+  uint64_t transferred() const noexcept { return is_transfer() ? size_ - left_ : 0; }
   bool is_cancel_requested() const noexcept { return is_cancel_requested_; }
   /// For backends that cancel all operations of a descriptor: the outcome of each is its own completion's.
   void request_cancel_from_backend() noexcept { on_cancel(); }
   bool is_detached() const noexcept { return is_detached_; }
 
   // What the backend keeps here.
-  Place place = Place::outside;
-  uint32_t slot;  ///< with Place::in_flight
+  Place place;
+  uint32_t slot;  ///< while in flight
 
   /// The backend's answer: a count or descriptor ≥ 0, or a negative errno.
   void deliver(int32_t result) noexcept;
@@ -96,7 +96,7 @@ class Operation : public Leaf, public ListHook<Operation> {
   void on_abandon() noexcept override;
   void set_transfer(void* memory, uint64_t size, uint64_t offset, Mode mode) noexcept {
     memory_ = memory;
-    size_ = size;
+    size_ = left_ = size;
     offset_ = offset;
     mode_ = mode;
   }
@@ -104,7 +104,7 @@ class Operation : public Leaf, public ListHook<Operation> {
   void fail_with(Error error) noexcept {
     failed_ = true;
     error_ = error;
-    error_.transferred = transferred_;
+    error_.transferred = transferred();
   }
   /// True when there is nothing to wait for: refused, or empty.
   bool begin_transfer() noexcept;
@@ -112,8 +112,6 @@ class Operation : public Leaf, public ListHook<Operation> {
   /// Submits without a task; `detached` gets the result.
   void submit_detached(Detached detached) noexcept;
 
-  Backend* backend_;
-  Descriptor* descriptor_;
   Opcode opcode_;
   Mode mode_ = Mode::once;
   bool is_durable_ = false;
@@ -121,19 +119,21 @@ class Operation : public Leaf, public ListHook<Operation> {
   bool failed_ = false;
   bool is_detached_ = false;
   uint8_t retry_count_ = 0;
-  int32_t result_ = 0;
+  int32_t result_ = 0;  ///< open: the descriptor
+  Backend* backend_;
+  Descriptor* descriptor_;
   uint64_t size_ = 0;
-  uint64_t transferred_ = 0;
+  uint64_t left_ = 0;  ///< transfers: of size_, what is still to be done
   uint64_t offset_ = 0;
   // What only some opcodes have stays as it is for the others: this object is made for every read of a block.
-  void* memory_;           ///< read, write: what is left of it
-  uint32_t parts_count_;   ///< readv, writev
-  uint32_t open_mode_;     ///< open
-  int32_t open_flags_;     ///< open
+  void* memory_;          ///< read, write: what is left of it
+  uint32_t parts_count_;  ///< readv, writev
+  uint32_t open_mode_;    ///< open
+  int32_t open_flags_;    ///< open
   union {
-    iovec* parts_;           ///< readv, writev: what is left of it
-    const char* path_;       ///< open
-    struct statx* status_;   ///< stat
+    iovec* parts_;            ///< readv, writev: what is left of it
+    const char* path_;        ///< open
+    struct statx* status_;    ///< stat
     Detached detached_done_;  ///< detached operations have no such argument
   };
   union {
@@ -151,5 +151,7 @@ class Operation : public Leaf, public ListHook<Operation> {
   void finish() noexcept;
   void resubmit() noexcept;
 };
+
+using OperationList = IntrusiveList<Operation, UncheckedListHook<Operation>>;
 
 }  // namespace spindle

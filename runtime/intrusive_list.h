@@ -7,6 +7,35 @@
 
 namespace spindle {
 
+template <class T, class Hook>
+class IntrusiveList;
+
+/// Links that mean nothing while the element is in no list, for elements that know otherwise whether they are in one
+/// and are made too often to pay for more: nothing is initialised, and nothing checked.
+template <class Tag>
+class UncheckedListHook {
+ public:
+  UncheckedListHook() noexcept {}
+  UncheckedListHook(const UncheckedListHook&) = delete;
+  UncheckedListHook& operator=(const UncheckedListHook&) = delete;
+
+  /// Takes the element out of the list that it is in.
+  void unlink() noexcept {
+    previous_->next_ = next_;
+    next_->previous_ = previous_;
+  }
+
+ private:
+  template <class T, class Hook>
+  friend class IntrusiveList;
+
+  static void check_unlinked(const UncheckedListHook&) noexcept {}
+  void forget() noexcept {}
+
+  UncheckedListHook* next_;
+  UncheckedListHook* previous_;
+};
+
 template <class Tag>
 class ListHook {
  public:
@@ -25,26 +54,29 @@ class ListHook {
   }
 
  private:
-  template <class T, class>
+  template <class T, class Hook>
   friend class IntrusiveList;
+
+  static void check_unlinked(const ListHook& hook) noexcept {
+    SPINDLE_ASSERT(!hook.is_linked(), "an element was put into a second list");
+  }
+  void forget() noexcept { next_ = previous_ = nullptr; }
 
   ListHook* next_ = nullptr;
   ListHook* previous_ = nullptr;
 };
 
-/// T derives from ListHook<Tag>; the tag is T itself where an element is in one list only.
+/// T derives from the hook; its tag is T itself where an element is in one list only.
 /// All operations are O(1), except clear(): O(n).
-template <class T, class Tag = T>
+template <class T, class Hook = ListHook<T>>
 class IntrusiveList {
-  using Hook = ListHook<Tag>;
-
  public:
   IntrusiveList() noexcept { head_.next_ = head_.previous_ = &head_; }
   IntrusiveList(const IntrusiveList&) = delete;
   IntrusiveList& operator=(const IntrusiveList&) = delete;
   ~IntrusiveList() {
     SPINDLE_ASSERT(empty(), "a list was destroyed with elements in it");
-    head_.next_ = head_.previous_ = nullptr;
+    head_.forget();
   }
 
   bool empty() const noexcept { return head_.next_ == &head_; }
@@ -72,7 +104,7 @@ class IntrusiveList {
  private:
   void insert_before(Hook& place, T& element) noexcept {
     Hook& hook = element;
-    SPINDLE_ASSERT(!hook.is_linked(), "an element was put into a second list");
+    Hook::check_unlinked(hook);
     hook.previous_ = place.previous_;
     hook.next_ = &place;
     place.previous_->next_ = &hook;

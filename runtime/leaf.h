@@ -31,7 +31,7 @@ inline std::coroutine_handle<> hand_over(const PromiseBase& from, std::coroutine
 
 class Leaf : public ReadyNode {
  public:
-  enum class State : uint8_t { idle, waiting, queued, done };
+  enum class State : uint8_t { idle, done, waiting, queued };
 
   Leaf(const Leaf&) = delete;
   Leaf& operator=(const Leaf&) = delete;
@@ -65,22 +65,17 @@ class Leaf : public ReadyNode {
   virtual void on_abandon() noexcept = 0;
   /// The most derived destructor calls this first: in a dying loop a waiting leaf leaves quietly.
   void abandon_if_dying() noexcept {
-    if (state_ == State::idle || state_ == State::done) [[likely]]
-      return;
-    SPINDLE_ASSERT(Loop::current().is_dying(), "a frame was destroyed while what it awaits is in flight");
-    if (state_ == State::waiting) on_abandon();
-    // Not through awaiting_: a leaf, or a task that holds it, may be a temporary of the frame around the one that
-    // awaits it (`co_await timeout(d, sleep_for(t))`), which is destroyed, with its section, before the temporary.
-    state_ = State::done;
+    if (state_ > State::done) [[unlikely]]
+      abandon();
   }
   /// The result is there: the awaiting task becomes ready.
   void complete() noexcept { complete_on(awaiting_->context->loop()); }
-  void complete_on(Loop& loop) noexcept {
+  [[gnu::always_inline]] void complete_on(Loop& loop) noexcept {
     SPINDLE_ASSERT(state_ == State::waiting, "a leaf completed twice, or before it began");
     state_ = State::queued;
     loop.push_ready(*this);
   }
-  void suspend_in(PromiseBase& awaiting, ReadyNode::Run resume) noexcept {
+  [[gnu::always_inline]] void suspend_in(PromiseBase& awaiting, ReadyNode::Run resume) noexcept {
     SPINDLE_ASSERT(state_ == State::idle, "a leaf was awaited twice");
     awaiting_ = &awaiting;
     run = resume;
@@ -94,6 +89,13 @@ class Leaf : public ReadyNode {
     awaiting_->context->set_waiting_leaf(nullptr);
     state_ = State::done;
   }
+  /// The first thing that the resumed task does.
+  [[gnu::always_inline]] void settle() noexcept {
+    if (state_ == State::queued) awaiting_->context->set_waiting_leaf(nullptr);
+    state_ = State::done;
+  }
+  /// Before complete(), of a leaf that succeeded: `run` has nothing to look at.
+  void resume_directly() noexcept { run = nullptr; }
 
  private:
   template <class Self, class Base>
@@ -103,7 +105,9 @@ class Leaf : public ReadyNode {
   template <class Self>
   friend class OkLeaf;
 
-  PromiseBase* awaiting_ = nullptr;
+  void abandon() noexcept;
+
+  PromiseBase* awaiting_;
 #if SPINDLE_LEDGER
   Time waiting_since_{};
 #endif
@@ -122,24 +126,23 @@ class LeafAwait : public Base {
   template <class>
   friend class OkLeaf;
 
-  static std::coroutine_handle<> resume_awaiting(ReadyNode& node, Loop&) noexcept {
-    Leaf& leaf = static_cast<Leaf&>(node);
-    leaf.unsuspend();
-    return leaf.awaiting()->handle();
-  }
-  /// True when the awaiting task is suspended now.
-  bool begin_in(PromiseBase& promise, ReadyNode::Run resume) noexcept {
+  /// True when the awaiting task is suspended now. `resume` is null, or looks at failure() first.
+  [[gnu::always_inline]] bool begin_in(PromiseBase& promise, ReadyNode::Run resume) noexcept {
     Self* self = static_cast<Self*>(this);
     CancelContext& context = *promise.context;
     if (context.is_cancelled() && self->is_cancellable()) [[unlikely]] {
-      self->refuse(Error{ErrorCode::cancelled, 0, self->describe(), 0});
-      this->state_ = Leaf::State::done;
+      refuse_cancelled();
       return false;
     }
     this->suspend_in(promise, resume);
     if (!self->begin(context.loop())) return true;
     this->unsuspend();
     return false;
+  }
+  [[gnu::noinline]] void refuse_cancelled() noexcept {
+    Self* self = static_cast<Self*>(this);
+    self->refuse(Error{ErrorCode::cancelled, 0, self->describe(), 0});
+    this->state_ = Leaf::State::done;
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "runtime/leaf.h"
 #include "runtime/promise.h"
 
 namespace spindle {
@@ -34,50 +35,61 @@ void Loop::refresh_now() noexcept {
   now_is_fresh_ = true;
 }
 
-// One node, and then the coroutines that follow from it, one after another: they name their successor, and it is
+// After a node has run: the coroutines that follow from it, one after another. They name their successor, and it is
 // resumed here, so the stack never grows with the number of synchronous completions.
-inline void Loop::drive(ReadyNode& node) noexcept {
-  std::coroutine_handle<> next = node.run(node, *this);
-  if (!next) next = std::exchange(transfer_, nullptr);
-  while (next) {
-    next.resume();
-    next = std::exchange(transfer_, nullptr);
-  }
-  if (ended_ != nullptr) [[unlikely]] {
-    Strand& strand = *ended_;
-    ended_ = nullptr;
-    strand.tell_ended();
-  }
+void Loop::follow() noexcept {
+  while (transfer_) std::exchange(transfer_, nullptr).resume();
+  if (ended_ != nullptr) std::exchange(ended_, nullptr)->tell_ended();
+  has_sequel_ = false;
 }
 
 void Loop::push_special(ReadyNode& node) noexcept {
   if (!dying_) ready_.push_unordered(node);
 }
 
-uint32_t Loop::turn() noexcept {
-  SPINDLE_ASSERT(!running_, "turn() was called from inside a task");
+inline void Loop::begin_turn() noexcept {
   SPINDLE_ASSERT(!dying_, "a killed loop was driven");
-  Loop* const former = set_current(this);
-  running_ = true;
   now_is_fresh_ = false;
   for (Posted* posted = posted_.first(); posted != nullptr; posted = posted_.next(*posted)) posted->collect();
   if (!timers_.empty() && timers_.next() <= now()) timers_.fire_due(now(), *this);
+}
+
+inline uint32_t Loop::run_ready() noexcept {
   uint32_t count = 0;
   while (count < options_.ready_budget) {
     ReadyNode* node = ready_.pop();
     if (node == nullptr) break;
-    drive(*node);
+    if (node->run == nullptr) {
+      static_cast<Leaf*>(node)->awaiting()->handle().resume();
+    } else {
+      node->run(*node, *this);
+    }
+    if (has_sequel_) [[unlikely]]
+      follow();
     ++count;
   }
+  return count;
+}
+
+uint32_t Loop::turn() noexcept {
+  SPINDLE_ASSERT(!running_, "turn() was called from inside a task");
+  Loop* const former = set_current(this);
+  running_ = true;
+  begin_turn();
+  const uint32_t count = run_ready();
   running_ = false;
   set_current(former);
   return count;
 }
 
 void Loop::run_until_idle() noexcept {
+  SPINDLE_ASSERT(!running_, "run_until_idle() was called from inside a task");
   Loop* const former = set_current(this);
   for (;;) {
-    turn();
+    running_ = true;
+    begin_turn();
+    run_ready();
+    running_ = false;
     if (!ready_.empty()) {
       reactor_.poll();
     } else if (root_ != nullptr || reactor_.has_detached_work()) {

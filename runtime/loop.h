@@ -3,7 +3,7 @@
 // turns of all its hosts.
 //
 // Invariants
-// 1. Coroutines are resumed by the trampoline in drive() and from nowhere else.
+// 1. Coroutines are resumed by the nodes of the ready queue, by the trampoline in follow(), and from nowhere else.
 // 2. turn() never blocks.
 // 3. After kill() nothing of this loop runs any more: completions and releases wake nobody.
 #pragma once
@@ -29,12 +29,12 @@ class CancelContext;
 class Loop {
  public:
   struct Options {
-    uint32_t ready_budget = 1024;      ///< nodes run per turn before the reactor is polled again
-    uint64_t random_seed = 0;          ///< of random(), the only source of randomness for what runs here
-    bool schedule_randomly = false;    ///< the simulation's order of the ready queue
-    uint32_t frames_per_class = 256;   ///< coroutine frames allocated at start, for each size class …
-    uint32_t frame_classes = 16;       ///< … of this many smallest ones (64 bytes apart)
-    uint32_t timers_capacity = 1024;   ///< armed timers before the heap has to grow
+    uint32_t ready_budget = 1024;     ///< nodes run per turn before the reactor is polled again
+    uint64_t random_seed = 0;         ///< of random(), the only source of randomness for what runs here
+    bool schedule_randomly = false;   ///< the simulation's order of the ready queue
+    uint32_t frames_per_class = 256;  ///< coroutine frames allocated at start, for each size class …
+    uint32_t frame_classes = 16;      ///< … of this many smallest ones (64 bytes apart)
+    uint32_t timers_capacity = 1024;  ///< armed timers before the heap has to grow
   };
 
   Loop(Reactor& reactor, Options options);
@@ -99,23 +99,30 @@ class Loop {
   void transfer(std::coroutine_handle<> next) noexcept {
     SPINDLE_ASSERT(!transfer_, "two coroutines were to be resumed at once");
     transfer_ = next;
+    has_sequel_ = true;
   }
-  void note_strand_ended(Strand& strand) noexcept { ended_ = &strand; }
+  void note_strand_ended(Strand& strand) noexcept {
+    ended_ = &strand;
+    has_sequel_ = true;
+  }
 
  private:
-  void drive(ReadyNode& node) noexcept;
+  void begin_turn() noexcept;
+  uint32_t run_ready() noexcept;
+  void follow() noexcept;
   void push_special(ReadyNode& node) noexcept;
   void refresh_now() noexcept;
 
   inline static constinit thread_local Loop* current_ = nullptr;
 
-  std::coroutine_handle<> transfer_;
-  Strand* ended_ = nullptr;
+  bool has_sequel_ = false;       ///< one of the next two is set
   bool push_is_special_ = false;  ///< dying, or scheduling at random
   bool dying_ = false;
   bool running_ = false;
   bool now_is_fresh_ = false;
   Time now_{};
+  std::coroutine_handle<> transfer_;  ///< to be resumed once the one that runs now has suspended
+  Strand* ended_ = nullptr;           ///< its root task is done
   Reactor& reactor_;
   Options options_;
   Random random_;

@@ -12,10 +12,10 @@ PromiseBase* strand_root_finished(PromiseBase& root) noexcept {
   return nullptr;
 }
 
-std::coroutine_handle<> run_strand(ReadyNode& node, Loop&) noexcept {
+void run_strand(ReadyNode& node, Loop&) noexcept {
   Strand& strand = static_cast<Strand&>(node);
   strand.root().start(strand, nullptr, strand_root_finished);
-  return strand.root().handle();
+  strand.root().handle().resume();
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ class PromiseBase {
  public:
   enum class Phase : uint8_t { created, started, done };
 
-  PromiseBase() noexcept = default;
+  PromiseBase() noexcept {}
   PromiseBase(const PromiseBase&) = delete;
   PromiseBase& operator=(const PromiseBase&) = delete;
 
@@ -50,10 +50,13 @@ class PromiseBase {
   /// The task failed, or is the root of a strand: goes up until a parent that wants the result, or the top.
   static void finish(PromiseBase* finished) noexcept;
 
-  CancelContext* context = nullptr;
-  PromiseBase* parent = nullptr;  ///< who awaits this task; null for the root of a strand
-  FinishHook hook = nullptr;
-  std::source_location awaits_at;  ///< the last co_await that this task came to
+  // Set by start(); a task is made too often to set anything twice.
+  CancelContext* context;
+  PromiseBase* parent;  ///< who awaits this task; null for the root of a strand
+  FinishHook hook;
+  union {
+    std::source_location awaits_at;  ///< the last co_await that this task came to: set by each
+  };
   Phase phase = Phase::created;
 };
 

@@ -5,7 +5,6 @@
 // are explored. The random form keeps pointers in a vector (it may allocate; the FIFO form never does).
 #pragma once
 
-#include <coroutine>
 #include <cstddef>
 #include <vector>
 
@@ -16,11 +15,11 @@ namespace spindle {
 class Loop;
 
 struct ReadyNode {
-  /// Runs the node; returns the coroutine that is to be resumed, or null.
-  using Run = std::coroutine_handle<> (*)(ReadyNode& node, Loop& loop) noexcept;
+  /// Runs the node. Null: it is a leaf, and its task is to be resumed.
+  using Run = void (*)(ReadyNode& node, Loop& loop) noexcept;
 
-  ReadyNode* next_ready = nullptr;
-  Run run = nullptr;
+  ReadyNode* next_ready;  // both are set before the node is pushed, or by that
+  Run run;
 };
 
 class ReadyQueue {

@@ -160,8 +160,20 @@ class [[nodiscard]] Result<void> {
   using value_type = void;
   using error_type = Error;
 
-  Result() noexcept = default;
+  Result() noexcept {}
   Result(Unexpected unexpected) noexcept : has_value_(false), error_(unexpected.error()) {}
+  // Success is the common case, and is one byte to copy.
+  Result(const Result& other) noexcept : has_value_(other.has_value_) {
+    if (!has_value_) [[unlikely]]
+      error_ = other.error_;
+  }
+  Result& operator=(const Result& other) noexcept {
+    has_value_ = other.has_value_;
+    if (!has_value_) [[unlikely]]
+      error_ = other.error_;
+    return *this;
+  }
+  ~Result() = default;
 
   bool has_value() const noexcept { return has_value_; }
   explicit operator bool() const noexcept { return has_value_; }
@@ -174,7 +186,9 @@ class [[nodiscard]] Result<void> {
 
  private:
   bool has_value_ = true;
-  Error error_;
+  union {
+    Error error_;
+  };
 };
 
 }  // namespace spindle

@@ -130,7 +130,7 @@ class Scope {
   std::exception_ptr first_exception_;
   Join* join_ = nullptr;
   WaitQueue spawners_;
-  IntrusiveList<Strand, Strand> children_;
+  IntrusiveList<Strand> children_;
 };
 
 template <class Function, class... Args>

@@ -81,7 +81,7 @@ class ResultSlot {
 
   template <class... Args>
   void set_value(Args&&... args) {
-    SPINDLE_ASSERT(held_ == Held::nothing, "a task has two results");
+    SPINDLE_ASSERT_SLOW(held_ == Held::nothing, "a task has two results");
     std::construct_at(&value_, std::forward<Args>(args)...);
     held_ = Held::value;
   }
@@ -94,16 +94,19 @@ class ResultSlot {
   bool has_value() const noexcept { return held_ == Held::value; }
   bool has_exception() const noexcept { return held_ == Held::exception; }
   /// The value; throws the exception instead where there is one.
-  T& get() {
-    if (held_ == Held::exception) [[unlikely]]
-      std::rethrow_exception(exception_);
-    SPINDLE_ASSERT(held_ == Held::value, "the result of a task that has none");
+  [[gnu::always_inline]] T& get() {
+    if (held_ != Held::value) [[unlikely]]
+      rethrow();
     return value_;
   }
   std::exception_ptr exception() const noexcept { return exception_; }
 
  private:
   enum class Held : uint8_t { nothing, value, exception };
+  [[noreturn, gnu::noinline]] void rethrow() {
+    SPINDLE_ASSERT(held_ == Held::exception, "the result of a task that has none");
+    std::rethrow_exception(exception_);
+  }
   union {
     T value_;
     std::exception_ptr exception_;
@@ -162,7 +165,7 @@ class TaskAwaiter {
   std::coroutine_handle<> await_suspend(std::coroutine_handle<Parent> parent) const noexcept {
     return start(parent.promise(), nullptr);
   }
-  T await_resume() const {
+  [[gnu::always_inline]] T await_resume() const {
     const FinishedTask<T> finished(task_);  // the frame dies here, not at the end of the statement
     if constexpr (std::is_void_v<T>) {
       finished.result();
@@ -190,7 +193,7 @@ class OkTaskAwaiter : private TaskAwaiter<Result<U>> {
   std::coroutine_handle<> await_suspend(std::coroutine_handle<Parent> parent) const noexcept {
     return this->start(parent.promise(), fail_parent<Parent>);
   }
-  U await_resume() const {
+  [[gnu::always_inline]] U await_resume() const {
     const FinishedTask<Result<U>> finished(this->task_);
     if constexpr (std::is_void_v<U>) {
       finished.result().value();
@@ -217,10 +220,13 @@ class AwaitLeaf {
   explicit AwaitLeaf(L& leaf) noexcept : leaf_(leaf) {}
   bool await_ready() const noexcept { return false; }
   template <class Parent>
-  bool await_suspend(std::coroutine_handle<Parent> parent) const noexcept {
-    return leaf_.begin_in(parent.promise(), L::resume_awaiting);
+  [[gnu::always_inline]] bool await_suspend(std::coroutine_handle<Parent> parent) const noexcept {
+    return leaf_.begin_in(parent.promise(), nullptr);
   }
-  decltype(auto) await_resume() const { return leaf_.take(); }
+  decltype(auto) await_resume() const {
+    leaf_.settle();
+    return leaf_.take();
+  }
 
  private:
   L& leaf_;
@@ -233,7 +239,7 @@ class OkLeaf {
   explicit OkLeaf(L& leaf) noexcept : leaf_(leaf) {}
   bool await_ready() const noexcept { return false; }
   template <class Parent>
-  bool await_suspend(std::coroutine_handle<Parent> parent) const noexcept {
+  [[gnu::always_inline]] bool await_suspend(std::coroutine_handle<Parent> parent) const noexcept {
     if (leaf_.begin_in(parent.promise(), resume_or_fail<Parent>)) return true;
     const Error* failure = leaf_.failure();
     if (failure == nullptr) return false;
@@ -241,20 +247,21 @@ class OkLeaf {
     PromiseBase::finish(&parent.promise());
     return true;
   }
-  auto await_resume() const { return leaf_.take().value(); }
+  auto await_resume() const {
+    leaf_.settle();
+    return leaf_.take().value();
+  }
 
  private:
   template <class Parent>
-  static std::coroutine_handle<> resume_or_fail(ReadyNode& node, Loop&) noexcept {
+  static void resume_or_fail(ReadyNode& node, Loop&) noexcept {
     L& leaf = static_cast<L&>(static_cast<Leaf&>(node));
-    leaf.unsuspend();
     auto& parent = static_cast<Parent&>(*leaf.awaiting());
     const Error* failure = leaf.failure();
-    if (failure == nullptr) [[likely]]
-      return parent.handle();
+    if (failure == nullptr) return parent.handle().resume();
+    leaf.unsuspend();
     parent.leave_with(*failure);
     PromiseBase::finish(&parent);
-    return nullptr;
   }
   L& leaf_;
 };

@@ -56,6 +56,7 @@ void SimBackend::wait(Time) noexcept {
 }
 
 void SimBackend::submit_to_backend(Operation& operation) noexcept {
+  operation.place = Operation::Place::outside;
   if (loop()->is_dying()) return;
   if (in_flight_count_ < options_.queue_depth) return start(operation);
   operation.place = Operation::Place::queued;

@@ -23,15 +23,15 @@ namespace spindle {
 
 /// What a simulated host's kernel and disk are like. Rates are numerators of 1/1000 per operation.
 struct SimBackendOptions {
-  uint32_t queue_depth = 32;            ///< operations in flight; more wait
+  uint32_t queue_depth = 32;  ///< operations in flight; more wait
   uint64_t latency_ns_min = 1'000;
   uint64_t latency_ns_max = 1'000'000;
-  bool offers_direct = true;            ///< false: open with O_DIRECT fails with EINVAL
-  uint32_t memory_alignment = 512;      ///< what statx says, and direct transfers must keep
+  bool offers_direct = true;        ///< false: open with O_DIRECT fails with EINVAL
+  uint32_t memory_alignment = 512;  ///< what statx says, and direct transfers must keep
   uint32_t offset_alignment = 512;
-  uint32_t short_rate = 0;              ///< a transfer of several sectors ends early
-  uint32_t again_rate = 0;              ///< EAGAIN
-  uint32_t interrupted_rate = 0;        ///< EINTR
+  uint32_t short_rate = 0;                     ///< a transfer of several sectors ends early
+  uint32_t again_rate = 0;                     ///< EAGAIN
+  uint32_t interrupted_rate = 0;               ///< EINTR
   uint64_t file_size_max = uint64_t{1} << 30;  ///< growing past it fails with EFBIG
 };
 
@@ -114,10 +114,10 @@ class SimBackend final : public Backend {
   Random random_;
   std::vector<OpenFile> open_files_;  // by descriptor, from descriptor_first
   uint32_t open_count_ = 0;
-  IntrusiveList<Operation> queued_;
-  std::vector<Pending> pending_;      // Operation::slot is the index
+  OperationList queued_;
+  std::vector<Pending> pending_;  // Operation::slot is the index
   Time next_due_ = time_never;
-  uint32_t next_slot_ = 0;            // of next_due_
+  uint32_t next_slot_ = 0;  // of next_due_
   uint32_t in_flight_count_ = 0;
   uint64_t sequence_next_ = 0;
   uint64_t delivered_count_ = 0;

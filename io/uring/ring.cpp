@@ -23,19 +23,7 @@ static_assert(sizeof(EnterArgument) == sizeof(io_uring_getevents_arg));
 
 constexpr uint32_t entries_min = 8;
 
-class KernelEntry final : public RingEntry {};
-
 }  // namespace
-
-int RingEntry::enter(unsigned descriptor, unsigned to_submit, unsigned wait_count, unsigned flags, void* argument,
-                     size_t argument_size) noexcept {
-  return io_uring_enter2(descriptor, to_submit, wait_count, flags, static_cast<sigset_t*>(argument), argument_size);
-}
-
-RingEntry* Ring::own_entry() noexcept {
-  static KernelEntry kernel;  // stateless
-  return &kernel;
-}
 
 Ring::~Ring() {
   if (is_open_) io_uring_queue_exit(&ring_);
@@ -78,9 +66,9 @@ Result<void> Ring::open(const RingOptions& options) {
   }
   if (number != 0) return fail_errno(number, "io_uring_setup");
   is_open_ = true;
-  entry_ = options.entry != nullptr ? options.entry : own_entry();
+  entry_ = options.entry;
   has_min_wait_ = options.min_wait && (ring_.features & feature_min_timeout) != 0;
-  has_no_iowait_ = options.no_iowait && (ring_.features & feature_no_iowait) != 0;
+  if (options.no_iowait && (ring_.features & feature_no_iowait) != 0) no_iowait_flag_ = enter_no_iowait;
   tail_ = tail_end_ = *ring_.sq.ktail;
   if (ring_.sq.array != nullptr) {
     // The indirection is the identity for good: entries are staged in ring order.
@@ -90,12 +78,10 @@ Result<void> Ring::open(const RingOptions& options) {
 }
 
 int Ring::enter(const Wait& wait) noexcept {
-  __atomic_store_n(ring_.sq.ktail, tail_, __ATOMIC_RELEASE);
-  const uint32_t staged = staged_count();
   EnterArgument argument;
   __kernel_timespec timeout{};
   uint32_t flags = IORING_ENTER_GETEVENTS;
-  if (wait.is_idle && has_no_iowait_) flags |= enter_no_iowait;
+  if (wait.is_idle) flags |= no_iowait_flag_;
   void* passed = nullptr;
   size_t passed_size = 0;
   Duration longest = wait.timeout;
@@ -116,9 +102,7 @@ int Ring::enter(const Wait& wait) noexcept {
     passed = &argument;
     passed_size = sizeof(argument);
   }
-  const int result =
-      entry_->enter(static_cast<unsigned>(ring_.ring_fd), staged, wait.count, flags, passed, passed_size);
-  return result < 0 ? -result : 0;
+  return enter_kernel(wait.count, flags, passed, passed_size);
 }
 
 }  // namespace spindle

@@ -19,11 +19,10 @@ constexpr uint32_t slot_none = UINT32_MAX;
 constexpr uint64_t arena_chunk_size = uint64_t{1} << 30;  // the kernel's limit per registered buffer
 constexpr size_t vector_parts_max = 1024;                 // UIO_MAXIOV
 
-// User data. An operation's is its slot's tag: 31 bits of generation above 32 bits of index; the others have the top
-// bit set.
-constexpr uint64_t data_special = uint64_t{1} << 63;
-constexpr uint64_t data_cancel = data_special | 1;
-constexpr uint64_t data_wake = data_special | 2;
+// User data. An operation's is its slot's tag: 32 bits of generation above 32 bits of index. The others have an index
+// that no slot has.
+constexpr uint64_t data_cancel = UINT32_MAX;
+constexpr uint64_t data_wake = UINT32_MAX - 1;
 constexpr uint64_t generation_step = uint64_t{1} << 32;
 
 }  // namespace
@@ -63,7 +62,7 @@ UringBackend::~UringBackend() {
     const uint64_t one = 1;
     const ssize_t written = ::write(wake_descriptor_, &one, sizeof(one));
     SPINDLE_ASSERT(written == sizeof(one), "an eventfd refused a write");
-    while (wake_is_armed_) enter({.count = 1, .timeout = Duration::max(), .batch_timeout = {}, .is_idle = true});
+    while (wake_is_armed_) enter_untimed(1);
   }
   ::close(wake_descriptor_);
 }
@@ -98,8 +97,7 @@ Time UringBackend::now() noexcept {
 inline int32_t UringBackend::arena_index(const Operation& operation) const noexcept {
   const uintptr_t begin = reinterpret_cast<uintptr_t>(operation.memory());
   const uintptr_t end = begin + operation.chunk_size();
-  for (size_t index = 0; index < arenas_.size(); ++index) {
-    if (arenas_[index].end == 0) continue;
+  for (uint32_t index = 0; index < arenas_end_; ++index) {
     if (begin >= arenas_[index].begin && end <= arenas_[index].end) return static_cast<int32_t>(index);
   }
   return -1;
@@ -133,7 +131,9 @@ inline void UringBackend::fill_transfer(io_uring_sqe& entry, Operation& operatio
   }
 }
 
-inline void UringBackend::start(Operation& operation, io_uring_sqe& entry) noexcept {
+static_assert(IORING_OP_NOP == 0);
+
+[[gnu::always_inline]] inline void UringBackend::start(Operation& operation, io_uring_sqe& entry) noexcept {
   const uint32_t index = free_slot_;
   Slot& slot = slots_[index];
   free_slot_ = slot.next_free;
@@ -147,7 +147,7 @@ inline void UringBackend::start(Operation& operation, io_uring_sqe& entry) noexc
   entry.user_data = slot.tag;
   if (operation.is_transfer()) [[likely]] {
     fill_transfer(entry, operation);
-  } else {
+  } else if (operation.opcode() != Opcode::nop) {  // whose entry is all zeroes
     fill(entry, operation);
     entry.user_data = slot.tag;
   }
@@ -167,11 +167,11 @@ void UringBackend::fill(io_uring_sqe& entry, Operation& operation) noexcept {
   const Descriptor* file = operation.descriptor();
   const int fd = file == nullptr ? -1 : file->fd;
   switch (operation.opcode()) {
-    case Opcode::nop: io_uring_prep_nop(&entry); break;
+    case Opcode::nop:
     case Opcode::read:
     case Opcode::write:
     case Opcode::readv:
-    case Opcode::writev: break;  // fill_transfer()
+    case Opcode::writev: break;  // start() has done it
     case Opcode::sync: io_uring_prep_fsync(&entry, fd, 0); break;
     case Opcode::sync_data: io_uring_prep_fsync(&entry, fd, IORING_FSYNC_DATASYNC); break;
     case Opcode::allocate:
@@ -203,6 +203,7 @@ void UringBackend::cancel(Operation& operation) noexcept {
     operation.unlink();
     operation.deliver(-ECANCELED);
   } else if (operation.place == Operation::Place::in_flight) {
+    operation.place = Operation::Place::in_flight_cancelling;
     cancels_.push_back(operation);
   }
 }
@@ -229,7 +230,8 @@ void UringBackend::stage_cancels() noexcept {
   while (!cancels_.empty() && cancels_in_flight_ + 1 < slots_.size()) {
     io_uring_sqe* entry = ring_.stage();
     if (entry == nullptr) break;
-    const Operation& operation = cancels_.pop_front();
+    Operation& operation = cancels_.pop_front();
+    operation.place = Operation::Place::in_flight;
     io_uring_prep_cancel64(entry, slots_[operation.slot].tag, 0);
     entry->user_data = data_cancel;
     ++cancels_in_flight_;
@@ -246,35 +248,40 @@ uint32_t UringBackend::wait_count() const noexcept {
   return count < 1 ? 1 : count;
 }
 
-void UringBackend::enter(const Ring::Wait& wait) noexcept {
-  ++counters_.enters;
-  if (wait.count > 1) ++counters_.batched_waits;
-  const uint64_t completions_before = counters_.completions;
-  const int number = ring_.enter(wait);
-  // What was staged and not taken stays staged and goes with the next enter.
+// What was staged and not taken stays staged and goes with the next enter.
+void UringBackend::note_refused(int number) noexcept {
   if (number == EAGAIN || number == EBUSY) ++counters_.refused_enters;
-  SPINDLE_ASSERT(number == 0 || number == EAGAIN || number == EBUSY || number == EINTR || number == ETIME,
+  SPINDLE_ASSERT(number == EAGAIN || number == EBUSY || number == EINTR || number == ETIME,
                  "io_uring_enter refused a call that it must take");
+}
+
+inline void UringBackend::after_enter(int number) noexcept {
+  ++counters_.enters;
+  if (number != 0) [[unlikely]]
+    note_refused(number);
   reap();
-  batch_was_vain_ = wait.count > 1 && counters_.completions == completions_before;
+}
+
+inline void UringBackend::enter_untimed(uint32_t count) noexcept {
+  batch_was_vain_ = false;
+  after_enter(ring_.enter_untimed(count, count > 0 && disk_operations_count_ == 0));
 }
 
 inline void UringBackend::handle(const io_uring_cqe& completion) noexcept {
   const uint64_t tag = completion.user_data;
-  if ((tag & data_special) != 0) [[unlikely]]
-    return handle_special(tag);
   const uint32_t index = static_cast<uint32_t>(tag);
   Slot& slot = slots_[index & slot_mask_];
-  SPINDLE_ASSERT(slot.tag == tag, "a completion for an operation that is not in flight");
+  if (slot.tag != tag) [[unlikely]]
+    return handle_special(tag);
   Operation& operation = *slot.operation;
   slot.operation = nullptr;
-  slot.tag = (tag + generation_step) & ~data_special;
+  slot.tag = tag + generation_step;
   slot.next_free = free_slot_;
   free_slot_ = index;
   --in_flight_count_;
   disk_operations_count_ -= slot.is_disk;
-  if (operation.is_linked()) [[unlikely]]
-    operation.unlink();  // its cancel was not staged yet
+  if (operation.place == Operation::Place::in_flight_cancelling) [[unlikely]]
+    operation.unlink();
   operation.deliver(completion.res);
 }
 
@@ -282,7 +289,7 @@ void UringBackend::handle_special(uint64_t tag) noexcept {
   if (tag == data_cancel) {
     --cancels_in_flight_;  // the target's own completion decides
   } else {
-    SPINDLE_ASSERT(tag == data_wake, "a completion that nobody asked for");
+    SPINDLE_ASSERT(tag == data_wake, "a completion for an operation that is not in flight");
     wake_is_armed_ = false;
     is_woken_.exchange(false, std::memory_order_acq_rel);
   }
@@ -296,7 +303,7 @@ void UringBackend::reap() noexcept {
 void UringBackend::poll() noexcept {
   stage_cancels();
   if (ring_.staged_count() == 0 && in_flight_count_ == 0 && cancels_in_flight_ == 0) return;
-  enter({});
+  enter_untimed(0);
 }
 
 inline bool UringBackend::arm_wake() noexcept {
@@ -311,20 +318,31 @@ inline bool UringBackend::arm_wake() noexcept {
 }
 
 void UringBackend::wait(Time until) noexcept {
-  stage_cancels();
+  if (!cancels_.empty()) [[unlikely]]
+    stage_cancels();
   // What found no staging room goes after what this enter takes: it must not wait for a completion first.
   const bool has_more = !cancels_.empty() || (!waiting_.empty() && free_slot_ != slot_none);
-  if (!arm_wake() || has_more || ring_.has_completions()) return enter({});
+  if (!arm_wake() || has_more || ring_.has_completions()) [[unlikely]]
+    return enter_untimed(0);
+  const uint32_t count = wait_count();
+  if (count == 1 && until == time_never) return enter_untimed(1);
+  wait_timed(until, count);
+}
+
+void UringBackend::wait_timed(Time until, uint32_t count) noexcept {
   Ring::Wait how;
-  how.count = wait_count();
+  how.count = count;
   how.batch_timeout = options_.batch_timeout;
   how.is_idle = disk_operations_count_ == 0;
   if (until != time_never) {
     const Time at = now();
-    how.timeout = until > at ? until - at : Duration(0);
+    if (until <= at) return enter_untimed(0);
+    how.timeout = until - at;
   }
-  if (how.timeout == Duration::zero()) how = Ring::Wait{};
-  enter(how);
+  if (count > 1) ++counters_.batched_waits;
+  const uint64_t completions_before = counters_.completions;
+  after_enter(ring_.enter(how));
+  batch_was_vain_ = count > 1 && counters_.completions == completions_before;
 }
 
 void UringBackend::wake() noexcept {
@@ -374,6 +392,7 @@ Result<void> UringBackend::register_arena(std::span<std::byte> arena) noexcept {
       return fail_errno(result < 0 ? -result : EINVAL, "register arena");
     }
     arenas_[index] = {begin, begin + size};
+    if (index >= arenas_end_) arenas_end_ = static_cast<uint32_t>(index) + 1;
     begin += size;
   }
   if (begin < end) {
@@ -394,6 +413,7 @@ void UringBackend::unregister_arena(std::span<std::byte> arena) noexcept {
     static_cast<void>(result);  // the range is out of our table either way
     arenas_[index] = {};
   }
+  while (arenas_end_ > 0 && arenas_[arenas_end_ - 1].end == 0) --arenas_end_;
 }
 
 }  // namespace spindle

@@ -28,12 +28,12 @@ namespace spindle {
 
 struct UringOptions {
   RingOptions ring;
-  uint32_t files_max = 256;           ///< places in the ring's file table
-  uint32_t arenas_max = 16;           ///< registered memory ranges (each ≤ 1 GiB)
-  bool registered_files = true;       ///< used where the kernel has them, unless forced off
+  uint32_t files_max = 256;      ///< places in the ring's file table
+  uint32_t arenas_max = 16;      ///< registered memory ranges (each ≤ 1 GiB)
+  bool registered_files = true;  ///< used where the kernel has them, unless forced off
   bool registered_buffers = true;
-  uint32_t batch_count_max = 32;      ///< most completions to wait for at once; 1: never wait for a second
-  uint32_t batch_depth_min = 8;       ///< file operations in flight before more than one is waited for
+  uint32_t batch_count_max = 32;  ///< most completions to wait for at once; 1: never wait for a second
+  uint32_t batch_depth_min = 8;   ///< file operations in flight before more than one is waited for
   /// The longest that a second completion is waited for. Not shorter than a kernel tick: measured, a nearer deadline
   /// costs more than batching brings (docs/ARCHITECTURE.md, "Batching").
   Duration batch_timeout = std::chrono::milliseconds(8);
@@ -53,10 +53,10 @@ class UringBackend final : public Backend {
   struct Counters {
     uint64_t enters = 0;
     uint64_t completions = 0;
-    uint64_t batched_waits = 0;      ///< enters that waited for more than one completion
-    uint64_t queued = 0;             ///< operations that had to wait for a slot or staging room
-    uint64_t cancels = 0;            ///< cancel requests handed to the kernel
-    uint64_t refused_enters = 0;     ///< EAGAIN, EBUSY
+    uint64_t batched_waits = 0;   ///< enters that waited for more than one completion
+    uint64_t queued = 0;          ///< operations that had to wait for a slot or staging room
+    uint64_t cancels = 0;         ///< cancel requests handed to the kernel
+    uint64_t refused_enters = 0;  ///< EAGAIN, EBUSY
   };
   const Counters& counters() const noexcept { return counters_; }
   uint32_t in_flight_count() const noexcept { return in_flight_count_; }
@@ -82,7 +82,7 @@ class UringBackend final : public Backend {
     uint64_t tag = 0;                ///< the user data of its operation: generation and index
     Operation* operation = nullptr;  ///< null: free
     uint32_t next_free = 0;
-    uint32_t is_disk = 0;            ///< 1: counts for batching
+    uint32_t is_disk = 0;  ///< 1: counts for batching
   };
   struct Arena {
     uintptr_t begin = 0;
@@ -100,7 +100,10 @@ class UringBackend final : public Backend {
   void admit() noexcept;
   void stage_cancels() noexcept;
   uint32_t wait_count() const noexcept;
-  void enter(const Ring::Wait& wait) noexcept;
+  void wait_timed(Time until, uint32_t count) noexcept;
+  void enter_untimed(uint32_t count) noexcept;
+  void after_enter(int number) noexcept;
+  void note_refused(int number) noexcept;
   void reap() noexcept;
   void handle(const io_uring_cqe& completion) noexcept;
   void handle_special(uint64_t tag) noexcept;
@@ -116,15 +119,16 @@ class UringBackend final : public Backend {
   bool batch_was_vain_ = false;         ///< the last batched wait ended by its timeout, with nothing
   uint32_t disk_operations_count_ = 0;  ///< in flight: what batching counts
   uint32_t cancels_in_flight_ = 0;
-  IntrusiveList<Operation> waiting_;    ///< FIFO, for a slot
-  IntrusiveList<Operation> cancels_;    ///< in flight, to be cancelled at the next enter
+  OperationList waiting_;  ///< FIFO, for a slot
+  OperationList cancels_;  ///< in flight, to be cancelled at the next enter
   std::vector<bool> file_places_;
   std::vector<Arena> arenas_;
+  uint32_t arenas_end_ = 0;  ///< those before it may be in use
 
   int wake_descriptor_ = -1;
-  uint64_t wake_value_ = 0;             ///< the kernel writes here while the wake read is armed
+  uint64_t wake_value_ = 0;  ///< the kernel writes here while the wake read is armed
   bool wake_is_armed_ = false;
-  std::atomic<bool> is_woken_{false};   ///< the eventfd was written and not read yet: one write is enough
+  std::atomic<bool> is_woken_{false};  ///< the eventfd was written and not read yet: one write is enough
 };
 
 }  // namespace spindle

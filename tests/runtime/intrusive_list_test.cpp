@@ -22,7 +22,7 @@ class Element : public ListHook<Element>, public ListHook<Other> {
 };
 
 using List = IntrusiveList<Element>;
-using OtherList = IntrusiveList<Element, Other>;
+using OtherList = IntrusiveList<Element, ListHook<Other>>;
 
 std::vector<int> numbers_of(List& list) {
   std::vector<int> numbers;
