@@ -106,20 +106,20 @@ class Backend : public Reactor {
   return false;
 }
 
-[[gnu::always_inline]] inline void Operation::deliver(int32_t result) noexcept {
+[[gnu::always_inline]] inline void Operation::deliver_from(Backend& backend, int32_t result) noexcept {
   // The whole of what is left of a transfer, or 0 where nothing is transferred.
   if (static_cast<uint64_t>(static_cast<int64_t>(result)) != left_) [[unlikely]]
     return deliver_other(result);
   left_ = 0;
   resume_directly();
-  finish();
+  finish(backend);
 }
 
-[[gnu::always_inline]] inline void Operation::finish() noexcept {
-  backend_->note_final(*this);
+[[gnu::always_inline]] inline void Operation::finish(Backend& backend) noexcept {
+  backend.note_final(*this);
   if (is_detached_) [[unlikely]]
     return detached_done_(*this, result_);
-  complete_on(*backend_->loop());
+  complete_on(*backend.loop());
 }
 
 }  // namespace spindle

@@ -85,7 +85,7 @@ void Operation::deliver_other(int32_t result) noexcept {
     left_ -= static_cast<uint32_t>(result);
     const bool goes_on = mode_ == Mode::exact;
     if (goes_on && advance(static_cast<uint32_t>(result))) return resubmit();
-    return finish();
+    return finish(*backend_);
   }
   if (result < 0 && retry_after(result)) return resubmit();
   result_ = result;
@@ -94,7 +94,7 @@ void Operation::deliver_other(int32_t result) noexcept {
   } else if (mode_ == Mode::exact && is_transfer()) {
     fail_with(Error{reads_into_memory() ? ErrorCode::end_of_file : ErrorCode::short_transfer, 0, describe(), 0});
   }
-  finish();
+  finish(*backend_);
 }
 
 void Operation::fail_from(int32_t number) noexcept {

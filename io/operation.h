@@ -78,7 +78,9 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   uint32_t slot;  ///< while in flight
 
   /// The backend's answer: a count or descriptor ≥ 0, or a negative errno.
-  void deliver(int32_t result) noexcept;
+  void deliver(int32_t result) noexcept { deliver_from(*backend_, result); }
+  /// The same; `backend` is its own.
+  void deliver_from(Backend& backend, int32_t result) noexcept;
 
   // For awaiting.
   bool begin(Loop&) noexcept { return is_transfer() ? begin_transfer() : begin_plain(); }
@@ -148,7 +150,7 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   bool retry_after(int32_t result) noexcept;
   void fail_from(int32_t number) noexcept;
   bool advance(uint32_t count) noexcept;
-  void finish() noexcept;
+  void finish(Backend& backend) noexcept;
   void resubmit() noexcept;
 };
 

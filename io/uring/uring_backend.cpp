@@ -282,7 +282,7 @@ inline void UringBackend::handle(const io_uring_cqe& completion) noexcept {
   disk_operations_count_ -= slot.is_disk;
   if (operation.place == Operation::Place::in_flight_cancelling) [[unlikely]]
     operation.unlink();
-  operation.deliver(completion.res);
+  operation.deliver_from(*this, completion.res);
 }
 
 void UringBackend::handle_special(uint64_t tag) noexcept {
