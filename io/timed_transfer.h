@@ -6,8 +6,8 @@
 
 namespace spindle {
 
-/// A read or write of everything asked for. Result<void>: `timed_out` when the deadline passed first; Error::transferred
-/// tells how far a failed one came. A deadline that has passed already submits nothing; one that passes later asks for
+/// A read or write of everything asked for. Result<void>: `timed_out` when the deadline passed first;
+/// Error::transferred tells how far a failed one came. A deadline that has passed already submits nothing; one that passes later asks for
 /// an early end, wherever the request is, and the request's own completion decides, as with a cancel.
 class [[nodiscard]] TimedTransfer final : public LeafAwait<TimedTransfer, Operation> {
  public:

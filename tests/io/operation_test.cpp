@@ -52,7 +52,9 @@ Task<Result<uint64_t>> read_once(Stage& stage, uint64_t offset, size_t size) {
 
 Task<Result<void>> move_all(Stage& stage, Opcode opcode, uint64_t offset, size_t size, bool durable) {
   const std::span<std::byte> memory = stage.memory(size);
-  co_return co_await TransferExact(stage.descriptor(), opcode, memory, offset, WriteOptions{durable});
+  WriteOptions options;
+  options.durable = durable;
+  co_return co_await TransferExact(stage.descriptor(), opcode, memory, offset, options);
 }
 
 Task<Result<void>> plain(Stage& stage, Opcode opcode) {
