@@ -1,8 +1,8 @@
 // What a background copy does to the tail of foreground reads, and what classes of I/O do about it.
 //
 // Random 4 KiB reads at depth 1 from one file: alone; beside a sequential copy in 1 MiB requests at depth 16; beside
-// the same copy, both through one DeviceQueue, the copy in the background class. Rounds alternate; medians of the rounds'
-// percentiles. Files of its own, unnamed or removed at the end; direct I/O.
+// the same copy, both through one DeviceQueue, the copy in the background class. Rounds alternate; medians over
+// rounds of the percentiles. Files of its own, unnamed or removed at the end; direct I/O.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
