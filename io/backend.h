@@ -56,12 +56,20 @@ class Backend : public Reactor {
   void note_final(Operation& operation) noexcept {
     if constexpr (Ledger::enabled) ledger_.note_final(operation);
     Descriptor* descriptor = operation.descriptor();
-    if (descriptor == nullptr || --descriptor->live_count > 0) return;
-    if (descriptor->is_closing || descriptor->is_dropped) [[unlikely]]
-      note_drained(*descriptor);
+    if (descriptor != nullptr) note_unused(*descriptor);
+  }
+  /// One operation or use of the descriptor less; the last one lets it be closed.
+  void note_unused(Descriptor& descriptor) noexcept {
+    if (--descriptor.live_count > 0) return;
+    if (descriptor.is_closing || descriptor.is_dropped) [[unlikely]]
+      note_drained(descriptor);
   }
   /// Another round of an operation that is submitted already: a short count, or an errno to be tried again.
   void resubmit(Operation& operation) noexcept { submit_to_backend(operation); }
+
+  /// A status without STATX_DIOALIGN means that there is no direct I/O (Linux 6.1); false: it means nothing, and the
+  /// alignment is found by reading.
+  virtual bool tells_alignment() const noexcept { return true; }
 
   void attach(Loop* loop) noexcept override { loop_ = loop; }
   Loop* loop() const noexcept { return loop_; }

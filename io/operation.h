@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "runtime/leaf.h"
 
@@ -24,9 +25,35 @@ namespace spindle {
 
 class Backend;
 struct Descriptor;
+struct DirectoryEntry;
 
-enum class Opcode : uint8_t { nop, read, write, readv, writev, sync, sync_data, allocate, open, stat, close };
-inline constexpr uint32_t opcode_count = 11;
+enum class Opcode : uint8_t {
+  nop,
+  read,
+  write,
+  readv,
+  writev,
+  sync,
+  sync_data,
+  allocate,
+  open,
+  stat,
+  close,
+  // Rare, from here on: what a kernel may have no ring operation for.
+  truncate,
+  punch_hole,
+  stat_path,
+  rename,
+  unlink,
+  remove_directory,
+  make_directory,
+  list_directory,
+  lock,
+  set_direct,
+  device_size,
+};
+inline constexpr Opcode opcode_rare_first = Opcode::truncate;
+inline constexpr uint32_t opcode_count = 22;
 const char* name_of(Opcode opcode) noexcept;
 
 /// How often an operation is tried again after EAGAIN, EINTR or an ECANCELED that nobody asked for, before the
@@ -41,8 +68,8 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   /// once: a short count is a result. exact: go on until everything is transferred.
   enum class Mode : uint8_t { once, exact };
   /// Where the backend has it; of no meaning before it is submitted. Linked into a list of the backend's while it is
-  /// queued, or in flight with a cancel that was not handed over yet.
-  enum class Place : uint8_t { outside, queued, in_flight, in_flight_cancelling };
+  /// queued, or in flight with a cancel that was not handed over yet. pooled: with the threads of a BlockingPool.
+  enum class Place : uint8_t { outside, queued, in_flight, in_flight_cancelling, pooled };
 
   Operation(Backend& backend, Opcode opcode, Descriptor* descriptor) noexcept
       : opcode_(opcode), backend_(&backend), descriptor_(descriptor) {}
@@ -62,11 +89,19 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   uint64_t offset() const noexcept { return offset_; }
   std::span<iovec> vector() const noexcept { return {parts_, parts_count_}; }
   bool is_durable() const noexcept { return is_durable_; }  ///< write with RWF_DSYNC
-  const char* path() const noexcept { return path_; }       ///< open
-  int32_t open_flags() const noexcept { return open_flags_; }
-  uint32_t open_mode() const noexcept { return open_mode_; }
-  struct statx* status() const noexcept { return status_; }  ///< stat: written by the backend
-  uint64_t size() const noexcept { return size_; }           ///< transfer or allocate: bytes in all
+  const char* path() const noexcept { return path_; }       ///< see has_path()
+  /// open, stat_path, rename, unlink, remove_directory, make_directory, list_directory.
+  bool has_path() const noexcept {
+    return opcode_ == Opcode::open || (opcode_ >= Opcode::stat_path && opcode_ <= Opcode::list_directory);
+  }
+  const char* target_path() const noexcept { return target_path_; }  ///< rename: the new name
+  int32_t open_flags() const noexcept { return open_flags_; }        ///< open; lock: LOCK_…; set_direct: 0 or 1
+  uint32_t open_mode() const noexcept { return open_mode_; }         ///< open, make_directory
+  struct statx* status() const noexcept { return status_; }          ///< stat, stat_path: written by the backend
+  std::vector<DirectoryEntry>* entries() const noexcept { return entries_; }  ///< list_directory: filled
+  uint64_t* number() const noexcept { return number_; }                       ///< device_size: written
+  /// transfer, allocate, punch_hole: bytes in all; truncate: the new size
+  uint64_t size() const noexcept { return size_; }
   uint64_t transferred() const noexcept { return is_transfer() ? size_ - left_ : 0; }
   bool is_cancel_requested() const noexcept { return is_cancel_requested_; }
   /// For backends that cancel all operations of a descriptor: the outcome of each is its own completion's.
@@ -128,14 +163,19 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   uint64_t left_ = 0;  ///< transfers: of size_, what is still to be done
   uint64_t offset_ = 0;
   // What only some opcodes have stays as it is for the others: this object is made for every read of a block.
-  void* memory_;          ///< read, write: what is left of it
+  union {
+    void* memory_;                          ///< read, write: what is left of it
+    const char* target_path_;               ///< rename
+    struct statx* status_;                  ///< stat, stat_path
+    std::vector<DirectoryEntry>* entries_;  ///< list_directory
+    uint64_t* number_;                      ///< device_size
+  };
   uint32_t parts_count_;  ///< readv, writev
-  uint32_t open_mode_;    ///< open
-  int32_t open_flags_;    ///< open
+  uint32_t open_mode_;    ///< open, make_directory
+  int32_t open_flags_;    ///< open, lock, set_direct
   union {
     iovec* parts_;            ///< readv, writev: what is left of it
-    const char* path_;        ///< open
-    struct statx* status_;    ///< stat
+    const char* path_;        ///< see has_path()
     Detached detached_done_;  ///< detached operations have no such argument
   };
   union {
@@ -143,6 +183,7 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   };
 
  private:
+  uint32_t offset_alignment() const noexcept;
   bool is_aligned() const noexcept;
   bool check_transfer() noexcept;
   bool check_descriptor() noexcept;
