@@ -45,7 +45,7 @@ class [[nodiscard]] StatOperation final : public LeafAwait<StatOperation, Operat
   }
 
  private:
-  struct statx answer_;  // written by the backend
+  struct statx answer_{};  // written by the backend
 };
 
 }  // namespace spindle
