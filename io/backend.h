@@ -15,6 +15,13 @@
 
 namespace spindle {
 
+/// Where the alignment for direct I/O comes from.
+enum class AlignmentSource : uint8_t {
+  status,           ///< statx; where it does not set STATX_DIOALIGN there is no direct I/O (Linux 6.1)
+  status_or_reads,  ///< statx, where it does; else it means nothing, and the alignment is found by reading
+  reads,            ///< reading
+};
+
 class Backend : public Reactor {
  public:
   Backend(const Backend&) = delete;
@@ -67,9 +74,7 @@ class Backend : public Reactor {
   /// Another round of an operation that is submitted already: a short count, or an errno to be tried again.
   void resubmit(Operation& operation) noexcept { submit_to_backend(operation); }
 
-  /// A status without STATX_DIOALIGN means that there is no direct I/O (Linux 6.1); false: it means nothing, and the
-  /// alignment is found by reading.
-  virtual bool tells_alignment() const noexcept { return true; }
+  virtual AlignmentSource alignment_source() const noexcept { return AlignmentSource::status; }
 
   void attach(Loop* loop) noexcept override { loop_ = loop; }
   Loop* loop() const noexcept { return loop_; }

@@ -91,6 +91,7 @@ class FileOpening {
 
  private:
   Descriptor& descriptor() noexcept { return file_.record(); }
+  AlignmentSource source() noexcept { return descriptor().backend->alignment_source(); }
   bool wants_direct() const noexcept { return options_.direct != Direct::never; }
 
   Task<Result<void>> open_with(int32_t flags);
@@ -186,7 +187,7 @@ Task<Result<void>> FileOpening::learn() {
   // A device's status has no size.
   if (S_ISBLK(status.stx_mode)) record.size_at_open = co_await ok(DeviceSizeOperation(record));
   if (!wants_direct()) co_return Result<void>();
-  const bool is_told = take_alignment(record, status);
+  const bool is_told = source() != AlignmentSource::reads && take_alignment(record, status);
   const Result<void> learned = co_await learn_alignment(is_told);
   if (learned.has_value() || learned.error().code != ErrorCode::no_direct_io) co_return learned;
   if (options_.direct == Direct::prefer) co_return co_await go_without_direct();
@@ -198,7 +199,7 @@ Task<Result<void>> FileOpening::learn() {
 // where there is none.
 Task<Result<void>> FileOpening::learn_alignment(bool is_told) {
   Descriptor& record = descriptor();
-  const bool is_known = is_told || !record.backend->tells_alignment();
+  const bool is_known = is_told || source() != AlignmentSource::status;
   if (is_refused_ || !is_known || !record.is_disk) co_return fail(ErrorCode::no_direct_io, "open");
   if (!has_flag_) co_await ok(set_direct(true));
   if (!is_told) co_await ok(probe_alignment());

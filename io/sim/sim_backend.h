@@ -51,7 +51,9 @@ class SimBackend final : public Backend {
   /// There is no table to register in: these do nothing.
   Result<void> register_arena(std::span<std::byte>) noexcept override { return {}; }
   void unregister_arena(std::span<std::byte>) noexcept override {}
-  bool tells_alignment() const noexcept override { return options_.tells_alignment; }
+  AlignmentSource alignment_source() const noexcept override {
+    return options_.tells_alignment ? AlignmentSource::status : AlignmentSource::status_or_reads;
+  }
 
   Time now() noexcept override { return clock_; }
   void poll() noexcept override {}

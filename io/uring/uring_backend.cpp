@@ -102,9 +102,12 @@ void UringBackend::describe_rare() {
     if (options_.rare_ring_operations) truncating.remedy = "Linux 6.9 or newer has it";
   }
   capabilities_.add(std::move(truncating));
-  tells_alignment_ = options_.statx_alignment && kernel_is_at_least(6, 1);
-  Capability alignment{"alignment from statx", tells_alignment_, "", ""};
-  if (!tells_alignment_) {
+  const bool tells_alignment = options_.statx_alignment && kernel_is_at_least(6, 1);
+  if (!tells_alignment) {
+    alignment_source_ = options_.statx_alignment ? AlignmentSource::status_or_reads : AlignmentSource::reads;
+  }
+  Capability alignment{"alignment from statx", tells_alignment, "", ""};
+  if (!tells_alignment) {
     alignment.reason = options_.statx_alignment ? "found by reading; the kernel does not tell it" : "forced off";
     if (options_.statx_alignment) alignment.remedy = "Linux 6.1 or newer has it";
   }

@@ -79,7 +79,7 @@ class UringBackend final : public Backend {
   void unregister_descriptor(Descriptor& descriptor) noexcept override;
   Result<void> register_arena(std::span<std::byte> arena) noexcept override;
   void unregister_arena(std::span<std::byte> arena) noexcept override;
-  bool tells_alignment() const noexcept override { return tells_alignment_; }
+  AlignmentSource alignment_source() const noexcept override { return alignment_source_; }
   void attach(Loop* loop) noexcept override;
   const BlockingPool& blocking_pool() const noexcept { return blocking_pool_; }
 
@@ -140,7 +140,7 @@ class UringBackend final : public Backend {
   bool wake_is_armed_ = false;
   std::atomic<bool> is_woken_{false};  ///< the eventfd was written and not read yet: one write is enough
 
-  bool tells_alignment_ = true;
+  AlignmentSource alignment_source_ = AlignmentSource::status;
   RingOperations ring_operations_;
   BlockingCalls& calls_;
   BlockingPool blocking_pool_;  // last: its threads wake this
