@@ -26,6 +26,11 @@ Descriptor::Descriptor(Backend& owner, std::string name)
 
 Descriptor::~Descriptor() = default;
 
+DescriptorUse::~DescriptorUse() {
+  // In a dying loop the record may be gone before the frame of the composite.
+  if (!host_is_dying()) descriptor_.backend->note_unused(descriptor_);
+}
+
 Backend& Backend::current() noexcept {
   auto* backend = dynamic_cast<Backend*>(&Loop::current().reactor());
   SPINDLE_ASSERT(backend != nullptr, "this loop's reactor does no I/O");

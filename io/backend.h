@@ -15,6 +15,13 @@
 
 namespace spindle {
 
+/// Where the alignment for direct I/O comes from.
+enum class AlignmentSource : uint8_t {
+  status,           ///< statx; where it does not set STATX_DIOALIGN there is no direct I/O (Linux 6.1)
+  status_or_reads,  ///< statx, where it does; else it means nothing, and the alignment is found by reading
+  reads,            ///< reading
+};
+
 class Backend : public Reactor {
  public:
   Backend(const Backend&) = delete;
@@ -66,12 +73,18 @@ class Backend : public Reactor {
     if (descriptor == nullptr) return;
     if (descriptor->queue != nullptr) [[unlikely]]
       release_to_queue(operation);
-    if (--descriptor->live_count > 0) return;
-    if (descriptor->is_closing || descriptor->is_dropped) [[unlikely]]
-      note_drained(*descriptor);
+    note_unused(*descriptor);
+  }
+  /// One operation or use of the descriptor less; the last one lets it be closed.
+  void note_unused(Descriptor& descriptor) noexcept {
+    if (--descriptor.live_count > 0) return;
+    if (descriptor.is_closing || descriptor.is_dropped) [[unlikely]]
+      note_drained(descriptor);
   }
   /// Another round of an operation that is submitted already: a short count, or an errno to be tried again.
   void resubmit(Operation& operation) noexcept { submit_to_backend(operation); }
+
+  virtual AlignmentSource alignment_source() const noexcept { return AlignmentSource::status; }
 
   void attach(Loop* loop) noexcept override { loop_ = loop; }
   Loop* loop() const noexcept { return loop_; }

@@ -8,7 +8,8 @@
 //
 // Reads and writes are leaves: they live in the awaiting frame and need no Task. Memory must stay as it is until
 // the await returns (the ledger checks that in debug builds). Alignment, for direct I/O: memory to
-// memory_alignment(), offset and size to offset_alignment(), else the error `misaligned`.
+// memory_alignment(), offset and size to offset_alignment(), else the error `misaligned`. Ragged edges are served by
+// read_any_at() and write_any_at() of a file that was opened for that (OpenOptions::ragged).
 //
 // Dropping a File is always safe: what is in flight on it is cancelled, then the descriptor is closed, and the
 // loop waits for that before it ends.
@@ -25,6 +26,7 @@
 
 #include "io/backend.h"
 #include "io/descriptor.h"
+#include "io/file_status.h"
 #include "io/operation.h"
 #include "io/timed_transfer.h"
 #include "runtime/task.h"
@@ -43,11 +45,20 @@ struct OpenOptions {
   Direct direct = Direct::require;
   bool create = false;     ///< make it if it does not exist
   bool exclusive = false;  ///< with create: fail (EEXIST) if it does exist
-  bool truncate = false;   ///< empty it; with Access::read_write
+  bool truncate = false;   ///< empty it; with Access::read_write, else `invalid_argument`
+  bool ragged = false;     ///< read_any_at() and write_any_at() take what is misaligned, too
   uint32_t mode = 0644;    ///< permissions of a file that is made
   DeviceQueue* queue = nullptr;  ///< of its device, borrowed until the file is closed; null: no limit, no classes
 };
 static_assert(std::is_trivially_destructible_v<OpenOptions>);
+
+enum class LockMode : uint8_t { shared, exclusive };
+
+struct LockOptions {
+  /// How long to try again while somebody else has it; zero: one try.
+  Duration wait_max = std::chrono::seconds(5);
+};
+static_assert(std::is_trivially_destructible_v<LockOptions>);
 
 /// A read or write that may be short. Result<uint64_t>: bytes transferred; a read of 0 is the end of the file.
 class [[nodiscard]] TransferOnce final : public LeafAwait<TransferOnce, Operation> {
@@ -87,7 +98,7 @@ class [[nodiscard]] TransferExact final : public LeafAwait<TransferExact, Operat
   }
 };
 
-/// Sync, allocate, nop, stat, close: Result<void>.
+/// Sync, allocate, truncate, punch hole, lock, nop, stat, close: Result<void>.
 class [[nodiscard]] PlainOperation final : public LeafAwait<PlainOperation, Operation> {
  public:
   PlainOperation(Backend& backend, Opcode opcode, Descriptor* file) noexcept : LeafAwait(backend, opcode, file) {}
@@ -95,6 +106,9 @@ class [[nodiscard]] PlainOperation final : public LeafAwait<PlainOperation, Oper
       : LeafAwait(*file.backend, opcode, &file) {
     offset_ = offset;
     size_ = size;
+  }
+  PlainOperation(Descriptor& file, Opcode opcode, int32_t flags) noexcept : LeafAwait(*file.backend, opcode, &file) {
+    open_flags_ = flags;
   }
   PlainOperation(Descriptor& file, struct statx& status) noexcept : LeafAwait(*file.backend, Opcode::stat, &file) {
     status_ = &status;
@@ -109,7 +123,8 @@ class [[nodiscard]] PlainOperation final : public LeafAwait<PlainOperation, Oper
 
 class File {
  public:
-  /// Opens `path`. Errors: the errno of open(2) or statx(2); `no_direct_io` under Direct::require. Suspends.
+  /// Opens `path`. Errors: the errno of open(2) or statx(2); `no_direct_io` under Direct::require, which then leaves
+  /// a file that was there as it is, and none that was not. Suspends.
   static Task<Result<File>> open(std::string path, OpenOptions options);
 
   File(File&& other) noexcept = default;
@@ -120,7 +135,10 @@ class File {
   bool is_open() const noexcept { return descriptor_ != nullptr && descriptor_->fd >= 0; }
   bool is_direct() const noexcept { return record().is_direct; }
   uint32_t memory_alignment() const noexcept { return record().memory_alignment; }
+  /// Of offset and size of writes; enough for reads, too.
   uint32_t offset_alignment() const noexcept { return record().offset_alignment; }
+  /// Of offset and size of reads: finer than offset_alignment() where the file system says so (Linux 6.14).
+  uint32_t read_offset_alignment() const noexcept { return record().offset_alignment_of_reads(); }
   /// Bytes when it was opened; for a block device, its capacity.
   uint64_t size_at_open() const noexcept { return record().size_at_open; }
   const std::string& path() const noexcept { return record().path; }
@@ -167,11 +185,46 @@ class File {
   PlainOperation allocate(uint64_t offset, uint64_t size) noexcept {
     return PlainOperation(record(), Opcode::allocate, offset, size);
   }
+  /// Result<void>: the size becomes `size`, ftruncate(2): cut off, or grown by a hole. Not durable before a sync.
+  PlainOperation truncate(uint64_t size) noexcept { return PlainOperation(record(), Opcode::truncate, 0, size); }
+  /// Result<void>: [offset, offset + size) reads as zeroes and gives its disk space back where whole blocks lie in it;
+  /// the size stays (fallocate(2), FALLOC_FL_PUNCH_HOLE). EOPNOTSUPP where the file system can't.
+  PlainOperation punch_hole(uint64_t offset, uint64_t size) noexcept {
+    return PlainOperation(record(), Opcode::punch_hole, offset, size);
+  }
+  /// Result<FileStatus>: statx(2) of what is open, whatever its name is now.
+  StatOperation stat() noexcept { return StatOperation(record()); }
+
+  /// Ragged transfers: Result<void>, everything of `memory` or an error, at any alignment. What is aligned goes
+  /// straight; the rest goes through an aligned buffer, chunk by chunk (io/ragged.cpp), if the file was opened with
+  /// OpenOptions::ragged, else it is `misaligned`.
+  ///
+  /// A write reads the blocks at its edges and writes them whole. Ragged writes of one File exclude one another; that
+  /// nothing else changes those blocks meanwhile, an aligned write or another File, is up to the caller. A write
+  /// past the end lets the file grow to a whole block for a moment, and is cut back to where it ended; a crash in
+  /// between leaves zeroes behind the end. `memory` is borrowed until the await returns.
+  Task<Result<void>> read_any_at(uint64_t offset, std::span<std::byte> memory);
+  Task<Result<void>> write_any_at(uint64_t offset, std::span<const std::byte> memory, WriteOptions options = {});
+
+  /// Advisory lock of the whole file, flock(2): Result<void>. It belongs to the open file description, so it falls when
+  /// this File is closed, and not before. (A POSIX lock belongs to the process: it falls when *any* descriptor of the
+  /// file is closed, as by a library that only looks.) Asking again changes the mode, which may let another in first.
+  ///
+  /// The lock of a process that was killed holds on until the operations of its ring have ended: so it is tried again,
+  /// at growing intervals of at most 50 ms, for options.wait_max. Errors: `system` with EWOULDBLOCK while somebody
+  /// else has it; those of flock(2). Cancellable. Suspends.
+  Task<Result<void>> lock(LockMode mode, LockOptions options = {});
+  /// One try: Result<void>.
+  PlainOperation try_lock(LockMode mode) noexcept;
+  /// Result<void>.
+  PlainOperation unlock() noexcept;
+
   /// Cancels what is in flight on the file, waits for its end, and closes it. Not cancellable. The file counts as
   /// closed whatever the result says (close(2)).
   Task<Result<void>> close();
 
  private:
+  friend class FileOpening;
   explicit File(std::unique_ptr<Descriptor> descriptor) noexcept : descriptor_(std::move(descriptor)) {}
   Descriptor& record() const noexcept {
     SPINDLE_ASSERT(descriptor_ != nullptr, "a File that was moved away");
@@ -182,9 +235,6 @@ class File {
   static std::span<std::byte> as_mutable(std::span<const std::byte> memory) noexcept {
     return {const_cast<std::byte*>(memory.data()), memory.size()};
   }
-  static Task<Result<void>> open_descriptor(Descriptor& descriptor, OpenOptions options, bool direct);
-  static Task<Result<File>> open_as(std::string path, OpenOptions options, bool direct);
-  Task<Result<void>> learn_alignment();
 
   std::unique_ptr<Descriptor> descriptor_;
 };

@@ -20,6 +20,17 @@ const char* name_of(Opcode opcode) noexcept {
     case Opcode::open: return "open";
     case Opcode::stat: return "stat";
     case Opcode::close: return "close";
+    case Opcode::truncate: return "truncate";
+    case Opcode::punch_hole: return "punch hole";
+    case Opcode::stat_path: return "stat of a path";
+    case Opcode::rename: return "rename";
+    case Opcode::unlink: return "unlink";
+    case Opcode::remove_directory: return "remove directory";
+    case Opcode::make_directory: return "make directory";
+    case Opcode::list_directory: return "list directory";
+    case Opcode::lock: return "lock";
+    case Opcode::set_direct: return "set direct";
+    case Opcode::device_size: return "device size";
   }
   return "unknown operation";
 }
@@ -27,9 +38,11 @@ const char* name_of(Opcode opcode) noexcept {
 void Operation::explain(std::string& text) const {
   text += name_of(opcode_);
   if (size_ > 0) text += " of " + std::to_string(size_) + " bytes";
-  if (is_transfer() || opcode_ == Opcode::allocate) text += " at " + std::to_string(offset_);
+  const bool has_range = is_transfer() || opcode_ == Opcode::allocate || opcode_ == Opcode::punch_hole;
+  if (has_range) text += " at " + std::to_string(offset_);
   if (descriptor_ != nullptr) text += " on " + descriptor_->path;
-  if (opcode_ == Opcode::open) text += std::string(" ") + path_;
+  if (has_path()) text += std::string(" ") + path_;
+  if (opcode_ == Opcode::rename) text += std::string(" to ") + target_path_;
   if (place == Place::held) text += " (held by the device's queue)";
   if (place == Place::queued) text += " (queued)";
   if (is_cancel_requested_) text += " (cancel requested)";
@@ -55,7 +68,8 @@ bool Operation::check_descriptor() noexcept {
     return false;
   }
   const bool changes_data = opcode_ == Opcode::write || opcode_ == Opcode::writev || opcode_ == Opcode::sync ||
-                            opcode_ == Opcode::sync_data || opcode_ == Opcode::allocate;
+                            opcode_ == Opcode::sync_data || opcode_ == Opcode::allocate ||
+                            opcode_ == Opcode::truncate || opcode_ == Opcode::punch_hole;
   if (!file.is_poisoned || !changes_data) return true;
   fail_with(Error{ErrorCode::poisoned, 0, describe(), 0});
   return false;
@@ -68,10 +82,17 @@ bool Operation::check_transfer() noexcept {
   return false;
 }
 
+// Reads may have a finer alignment than writes. The path that every transfer takes asks for the coarser one first.
+uint32_t Operation::offset_alignment() const noexcept {
+  return reads_into_memory() ? descriptor_->offset_alignment_of_reads() : descriptor_->offset_alignment;
+}
+
 bool Operation::is_aligned() const noexcept {
-  if (!is_vectored()) return descriptor_->is_aligned(memory_, size_ | offset_);
   const uint64_t memory_mask = descriptor_->memory_alignment - 1;
-  const uint64_t offset_mask = descriptor_->offset_alignment - 1;
+  const uint64_t offset_mask = offset_alignment() - 1;
+  if (!is_vectored()) {
+    return ((reinterpret_cast<uintptr_t>(memory_) & memory_mask) | ((size_ | offset_) & offset_mask)) == 0;
+  }
   uint64_t bits = offset_ & offset_mask;
   for (const iovec& part : vector()) {
     bits |= reinterpret_cast<uintptr_t>(part.iov_base) & memory_mask;
@@ -110,10 +131,11 @@ void Operation::fail_from(int32_t number) noexcept {
 }
 
 // EAGAIN and EINTR say nothing about the data, and ECANCELED that nobody asked for neither: a bounded number of tries.
+// EAGAIN of a lock is its answer: somebody else has it.
 bool Operation::retry_after(int32_t result) noexcept {
   const bool transient = result == -EAGAIN || result == -EINTR || result == -ECANCELED;
   if (!transient || is_cancel_requested_ || opcode_ == Opcode::close) return false;
-  if (retry_count_ == operation_retries_max) return false;
+  if (retry_count_ == operation_retries_max || (opcode_ == Opcode::lock && result == -EAGAIN)) return false;
   ++retry_count_;
   return true;
 }
@@ -126,7 +148,7 @@ bool Operation::advance(uint32_t count) noexcept {
     fail_with(Error{ErrorCode::cancelled, 0, describe(), 0});
     return false;
   }
-  if (descriptor_ != nullptr && (count & (descriptor_->offset_alignment - 1)) != 0) {
+  if (descriptor_ != nullptr && (count & (offset_alignment() - 1)) != 0) {
     fail_with(Error{reads_into_memory() ? ErrorCode::end_of_file : ErrorCode::short_transfer, 0, describe(), 0});
     return false;
   }

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <span>
 #include <type_traits>
+#include <vector>
 
 #include "runtime/leaf.h"
 
@@ -25,9 +26,35 @@ namespace spindle {
 
 class Backend;
 struct Descriptor;
+struct DirectoryEntry;
 
-enum class Opcode : uint8_t { nop, read, write, readv, writev, sync, sync_data, allocate, open, stat, close };
-inline constexpr uint32_t opcode_count = 11;
+enum class Opcode : uint8_t {
+  nop,
+  read,
+  write,
+  readv,
+  writev,
+  sync,
+  sync_data,
+  allocate,
+  open,
+  stat,
+  close,
+  // Rare, from here on: what a kernel may have no ring operation for.
+  truncate,
+  punch_hole,
+  stat_path,
+  rename,
+  unlink,
+  remove_directory,
+  make_directory,
+  list_directory,
+  lock,
+  set_direct,
+  device_size,
+};
+inline constexpr Opcode opcode_rare_first = Opcode::truncate;
+inline constexpr uint32_t opcode_count = 22;
 const char* name_of(Opcode opcode) noexcept;
 
 /// How often an operation is tried again after EAGAIN, EINTR or an ECANCELED that nobody asked for, before the
@@ -57,7 +84,8 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   enum class Mode : uint8_t { once, exact };
   /// Where the backend has it; of no meaning before it is submitted. Linked into a list of the device queue's while it
   /// is held there, of the backend's while it is queued, or in flight with a cancel that was not handed over yet.
-  enum class Place : uint8_t { outside, held, queued, in_flight, in_flight_cancelling };
+  /// pooled: with the threads of a BlockingPool.
+  enum class Place : uint8_t { outside, held, queued, in_flight, in_flight_cancelling, pooled };
 
   Operation(Backend& backend, Opcode opcode, Descriptor* descriptor) noexcept
       : opcode_(opcode), backend_(&backend), descriptor_(descriptor) {}
@@ -78,11 +106,19 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   std::span<iovec> vector() const noexcept { return {parts_, parts_count_}; }
   IoClass io_class() const noexcept { return io_class_; }
   bool is_durable() const noexcept { return is_durable_; }  ///< write with RWF_DSYNC
-  const char* path() const noexcept { return path_; }  ///< open
-  int32_t open_flags() const noexcept { return open_flags_; }
-  uint32_t open_mode() const noexcept { return open_mode_; }
-  struct statx* status() const noexcept { return status_; }  ///< stat: written by the backend
-  uint64_t size() const noexcept { return size_; }  ///< transfer or allocate: bytes in all
+  const char* path() const noexcept { return path_; }       ///< see has_path()
+  /// open, stat_path, rename, unlink, remove_directory, make_directory, list_directory.
+  bool has_path() const noexcept {
+    return opcode_ == Opcode::open || (opcode_ >= Opcode::stat_path && opcode_ <= Opcode::list_directory);
+  }
+  const char* target_path() const noexcept { return target_path_; }  ///< rename: the new name
+  int32_t open_flags() const noexcept { return open_flags_; }        ///< open; lock: LOCK_…; set_direct: 0 or 1
+  uint32_t open_mode() const noexcept { return open_mode_; }         ///< open, make_directory
+  struct statx* status() const noexcept { return status_; }          ///< stat, stat_path: written by the backend
+  std::vector<DirectoryEntry>* entries() const noexcept { return entries_; }  ///< list_directory: filled
+  uint64_t* number() const noexcept { return number_; }                       ///< device_size: written
+  /// transfer, allocate, punch_hole: bytes in all; truncate: the new size
+  uint64_t size() const noexcept { return size_; }
   uint64_t transferred() const noexcept { return is_transfer() ? size_ - left_ : 0; }
   bool is_cancel_requested() const noexcept { return is_cancel_requested_; }
   /// For backends that cancel all operations of a descriptor: the outcome of each is its own completion's.
@@ -149,14 +185,19 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   uint64_t left_ = 0;  ///< transfers: of size_, what is still to be done
   uint64_t offset_ = 0;
   // What only some opcodes have stays as it is for the others: this object is made for every read of a block.
-  void* memory_;  ///< read, write: what is left of it
-  uint32_t parts_count_;  ///< readv, writev
-  uint32_t open_mode_;  ///< open
-  int32_t open_flags_;  ///< open
   union {
-    iovec* parts_;  ///< readv, writev: what is left of it
-    const char* path_;  ///< open
-    struct statx* status_;  ///< stat
+    void* memory_;                          ///< read, write: what is left of it
+    const char* target_path_;               ///< rename
+    struct statx* status_;                  ///< stat, stat_path
+    std::vector<DirectoryEntry>* entries_;  ///< list_directory
+    uint64_t* number_;                      ///< device_size
+  };
+  uint32_t parts_count_;  ///< readv, writev
+  uint32_t open_mode_;    ///< open, make_directory
+  int32_t open_flags_;    ///< open, lock, set_direct
+  union {
+    iovec* parts_;            ///< readv, writev: what is left of it
+    const char* path_;        ///< see has_path()
     Detached detached_done_;  ///< detached operations have no such argument
   };
   union {
@@ -164,6 +205,7 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   };
 
  private:
+  uint32_t offset_alignment() const noexcept;
   bool is_aligned() const noexcept;
   bool check_transfer() noexcept;
   bool check_descriptor() noexcept;

@@ -1,7 +1,6 @@
 #include "io/sim/sim_backend.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,8 +12,20 @@ namespace spindle {
 
 namespace {
 
-// Far from the descriptors of the process: a call to the real kernel by mistake fails with EBADF.
-constexpr int32_t descriptor_first = 1 << 20;
+/// Changes what the disk holds, in one step: done or not when the process dies.
+bool changes_disk_at_once(Opcode opcode) noexcept {
+  switch (opcode) {
+    case Opcode::allocate:
+    case Opcode::open:
+    case Opcode::truncate:
+    case Opcode::punch_hole:
+    case Opcode::rename:
+    case Opcode::unlink:
+    case Opcode::remove_directory:
+    case Opcode::make_directory: return true;
+    default: return false;
+  }
+}
 
 uint64_t size_to_do(const Operation& operation) noexcept {
   if (!operation.is_vectored()) return operation.chunk_size();
@@ -160,7 +171,7 @@ void SimBackend::forget_all() noexcept {
     const uint64_t outcome = random_.below(3);
     hash_.mix(5, static_cast<uint64_t>(operation.opcode()), operation.offset(), outcome);
     const bool is_write = operation.opcode() == Opcode::write || operation.opcode() == Opcode::writev;
-    const bool changes_disk = is_write || operation.opcode() == Opcode::allocate || operation.opcode() == Opcode::open;
+    const bool changes_disk = is_write || changes_disk_at_once(operation.opcode());
     if (outcome == 1 && changes_disk) execute(operation);
     if (outcome == 2 && is_write) write_some_sectors(operation);
     note_abandoned(operation);
@@ -181,7 +192,9 @@ int32_t SimBackend::result_of(Operation& operation, Fate fate) noexcept {
     return size == 0 ? -ECANCELED : transfer(operation, size);
   }
   if (operation.opcode() == Opcode::close) return close(operation);
-  if (options_.again_rate > 0 && random_.chance(options_.again_rate, 1000)) return -EAGAIN;
+  // EAGAIN of a lock is an answer.
+  if (options_.again_rate > 0 && operation.opcode() != Opcode::lock && random_.chance(options_.again_rate, 1000))
+    return -EAGAIN;
   if (options_.interrupted_rate > 0 && random_.chance(options_.interrupted_rate, 1000)) return -EINTR;
   if (operation.is_transfer() && options_.short_rate > 0 && random_.chance(options_.short_rate, 1000)) {
     const uint64_t size = part_of(size_to_do(operation));
@@ -209,15 +222,8 @@ int32_t SimBackend::execute(Operation& operation) noexcept {
     case Opcode::open: return open(operation);
     case Opcode::stat: return stat(operation);
     case Opcode::close: return close(operation);
+    default: return execute_rare(operation);
   }
-  return -EINVAL;
-}
-
-SimBackend::OpenFile* SimBackend::open_file_of(Operation& operation) noexcept {
-  const int32_t index = operation.descriptor()->fd - descriptor_first;
-  if (index < 0 || static_cast<size_t>(index) >= open_files_.size()) return nullptr;
-  OpenFile& open_file = open_files_[static_cast<size_t>(index)];
-  return open_file.file == nullptr ? nullptr : &open_file;
 }
 
 bool SimBackend::breaks_alignment(const Operation& operation) const noexcept {
@@ -280,63 +286,6 @@ void SimBackend::write_some_sectors(Operation& operation) noexcept {
       std::memcpy(bytes.data() + offset + done, memory + done, here);
     }
   });
-}
-
-int32_t SimBackend::open(Operation& operation) noexcept {
-  const int32_t flags = operation.open_flags();
-  if ((flags & O_DIRECT) != 0 && !options_.offers_direct) return -EINVAL;
-  SimFile* file = files_.find(operation.path());
-  if (file == nullptr) {
-    if ((flags & O_CREAT) == 0) return -ENOENT;
-    file = &files_.create(operation.path());
-  } else if ((flags & O_CREAT) != 0 && (flags & O_EXCL) != 0) {
-    return -EEXIST;
-  }
-  if ((flags & O_TRUNC) != 0) file->bytes.clear();
-  size_t index = 0;
-  while (index < open_files_.size() && open_files_[index].file != nullptr) ++index;
-  if (index == open_files_.size()) open_files_.emplace_back();
-  open_files_[index] = {file, flags};
-  ++open_count_;
-  return descriptor_first + static_cast<int32_t>(index);
-}
-
-int32_t SimBackend::stat(Operation& operation) noexcept {
-  OpenFile* open_file = open_file_of(operation);
-  if (open_file == nullptr) return -EBADF;
-  struct statx& status = *operation.status();
-  std::memset(&status, 0, sizeof(status));
-  status.stx_mask = STATX_BASIC_STATS;
-  status.stx_mode = S_IFREG | 0644;
-  status.stx_nlink = 1;
-  status.stx_blksize = 4096;
-  status.stx_size = open_file->file->bytes.size();
-  status.stx_blocks = (status.stx_size + 511) / 512;
-  if (options_.offers_direct) {
-    status.stx_mask |= STATX_DIOALIGN;
-    status.stx_dio_mem_align = options_.memory_alignment;
-    status.stx_dio_offset_align = options_.offset_alignment;
-  }
-  return 0;
-}
-
-int32_t SimBackend::allocate(Operation& operation) noexcept {
-  OpenFile* open_file = open_file_of(operation);
-  if (open_file == nullptr || (open_file->flags & O_ACCMODE) == O_RDONLY) return -EBADF;
-  if (operation.size() == 0) return -EINVAL;
-  if (operation.offset() > options_.file_size_max) return -EFBIG;
-  if (operation.size() > options_.file_size_max - operation.offset()) return -EFBIG;
-  std::vector<std::byte>& bytes = open_file->file->bytes;
-  bytes.resize(std::max<uint64_t>(bytes.size(), operation.offset() + operation.size()));
-  return 0;
-}
-
-int32_t SimBackend::close(Operation& operation) noexcept {
-  OpenFile* open_file = open_file_of(operation);
-  if (open_file == nullptr) return -EBADF;
-  *open_file = {};
-  --open_count_;
-  return 0;
 }
 
 }  // namespace spindle

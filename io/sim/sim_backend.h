@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -27,6 +28,7 @@ struct SimBackendOptions {
   uint64_t latency_ns_min = 1'000;
   uint64_t latency_ns_max = 1'000'000;
   bool offers_direct = true;        ///< false: open with O_DIRECT fails with EINVAL
+  bool tells_alignment = true;      ///< false: statx does not, as before Linux 6.1
   uint32_t memory_alignment = 512;  ///< what statx says, and direct transfers must keep
   uint32_t offset_alignment = 512;
   uint32_t short_rate = 0;                     ///< a transfer of several sectors ends early
@@ -49,6 +51,9 @@ class SimBackend final : public Backend {
   /// There is no table to register in: these do nothing.
   Result<void> register_arena(std::span<std::byte>) noexcept override { return {}; }
   void unregister_arena(std::span<std::byte>) noexcept override {}
+  AlignmentSource alignment_source() const noexcept override {
+    return options_.tells_alignment ? AlignmentSource::status : AlignmentSource::status_or_reads;
+  }
 
   Time now() noexcept override { return clock_; }
   void poll() noexcept override {}
@@ -83,8 +88,9 @@ class SimBackend final : public Backend {
     bool is_in_flight;  ///< takes a place of the queue depth; false: cancelled before it got one
   };
   struct OpenFile {
-    SimFile* file = nullptr;
+    std::shared_ptr<SimFile> file;  // lives on after its last name is gone
     int32_t flags = 0;
+    int32_t lock = 0;  // LOCK_SH, LOCK_EX, or LOCK_UN
   };
 
   void submit_to_backend(Operation& operation) noexcept override;
@@ -102,8 +108,16 @@ class SimBackend final : public Backend {
   int32_t stat(Operation& operation) noexcept;
   int32_t allocate(Operation& operation) noexcept;
   int32_t close(Operation& operation) noexcept;
+  int32_t execute_rare(Operation& operation) noexcept;
+  int32_t truncate(Operation& operation) noexcept;
+  int32_t punch_hole(Operation& operation) noexcept;
+  int32_t stat_path(Operation& operation) noexcept;
+  int32_t lock(Operation& operation) noexcept;
+  int32_t set_direct(Operation& operation) noexcept;
+  void fill_status(struct statx& status, const SimFile& file) const noexcept;
   void write_some_sectors(Operation& operation) noexcept;
   OpenFile* open_file_of(Operation& operation) noexcept;
+  OpenFile* writable_file_of(Operation& operation) noexcept;
   bool breaks_alignment(const Operation& operation) const noexcept;
   uint64_t part_of(uint64_t size) noexcept;
 

@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 namespace spindle {
@@ -63,6 +64,15 @@ void describe_ring(const Ring& ring, const RingOptions& options, Capabilities& c
   add_flag(capabilities, "SUBMIT_ALL", (flags & IORING_SETUP_SUBMIT_ALL) != 0, options.submit_all, "5.18");
   if (options.min_wait) add_flag(capabilities, "min-wait", ring.has_min_wait(), true, "6.12");
   add_flag(capabilities, "NO_IOWAIT", ring.has_no_iowait(), options.no_iowait, "6.15");
+}
+
+bool kernel_is_at_least(uint32_t major, uint32_t minor) noexcept {
+  utsname names{};
+  unsigned got_major = 0;
+  unsigned got_minor = 0;
+  if (::uname(&names) < 0) return false;
+  if (std::sscanf(names.release, "%u.%u", &got_major, &got_minor) != 2) return false;
+  return got_major > major || (got_major == major && got_minor >= minor);
 }
 
 std::string explain_registration_failure(int number) {

@@ -15,6 +15,8 @@ namespace spindle {
 Result<void> try_ring(Ring& ring);
 /// The ring's flags and features, with the reasons for what is missing.
 void describe_ring(const Ring& ring, const RingOptions& options, Capabilities& capabilities);
+/// The running kernel's version, as uname(2) says.
+bool kernel_is_at_least(uint32_t major, uint32_t minor) noexcept;
 /// Why a registration failed, with the figure that it needs.
 std::string explain_registration_failure(int number);
 

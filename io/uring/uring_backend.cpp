@@ -42,6 +42,12 @@ Result<std::unique_ptr<UringBackend>> UringBackend::create(UringOptions options)
   return backend;
 }
 
+UringBackend::UringBackend(const UringOptions& options)
+    : options_(options),
+      spin_(options.spin),
+      calls_(options.blocking == nullptr ? system_calls() : *options.blocking),
+      blocking_pool_(*this, calls_, options.blocking_threads_max) {}
+
 Result<void> UringBackend::open() {
   options_.ring.taskrun_flag = spin_.is_enabled();
   const Result<void> opened = ring_.open(options_.ring);
@@ -59,10 +65,13 @@ Result<void> UringBackend::open() {
   if (!tried.has_value()) return tried;
   try_registrations();
   describe_ring(ring_, options_.ring, capabilities_);
+  ring_operations_.probe(ring_.raw(), options_.rare_ring_operations);
+  describe_rare();
   return {};
 }
 
 UringBackend::~UringBackend() {
+  blocking_pool_.join();
   if (!ring_.is_open()) return;
   forget_dropped();
   SPINDLE_ASSERT(in_flight_count_ == 0 && waiting_.empty(), "a ring was destroyed with operations in flight");
@@ -74,6 +83,26 @@ UringBackend::~UringBackend() {
     while (wake_is_armed_) enter_untimed(1);
   }
   ::close(wake_descriptor_);
+}
+
+void UringBackend::describe_rare() {
+  const bool truncates = ring_operations_.has(Opcode::truncate);
+  Capability truncating{"truncate in the ring", truncates, "", ""};
+  if (!truncates) {
+    truncating.reason = options_.rare_ring_operations ? "a thread does it; the kernel does not know it" : "forced off";
+    if (options_.rare_ring_operations) truncating.remedy = "Linux 6.9 or newer has it";
+  }
+  capabilities_.add(std::move(truncating));
+  const bool tells_alignment = options_.statx_alignment && kernel_is_at_least(6, 1);
+  if (!tells_alignment) {
+    alignment_source_ = options_.statx_alignment ? AlignmentSource::status_or_reads : AlignmentSource::reads;
+  }
+  Capability alignment{"alignment from statx", tells_alignment, "", ""};
+  if (!tells_alignment) {
+    alignment.reason = options_.statx_alignment ? "found by reading; the kernel does not tell it" : "forced off";
+    if (options_.statx_alignment) alignment.remedy = "Linux 6.1 or newer has it";
+  }
+  capabilities_.add(std::move(alignment));
 }
 
 Time UringBackend::now() noexcept {
@@ -138,12 +167,14 @@ static_assert(IORING_OP_NOP == 0);
   if (operation.is_transfer()) [[likely]] {
     fill_transfer(entry, operation);
   } else if (operation.opcode() != Opcode::nop) {  // whose entry is all zeroes
-    fill(entry, operation);
+    fill_entry(entry, operation);
     entry.user_data = slot.tag;
   }
 }
 
 void UringBackend::submit_to_backend(Operation& operation) noexcept {
+  if (operation.opcode() >= opcode_rare_first && submit_rare(operation)) [[unlikely]]
+    return;
   if (waiting_.empty() && free_slot_ != slot_none) [[likely]] {
     if (io_uring_sqe* entry = ring_.stage()) [[likely]]
       return start(operation, *entry);
@@ -153,37 +184,29 @@ void UringBackend::submit_to_backend(Operation& operation) noexcept {
   waiting_.push_back(operation);
 }
 
-void UringBackend::fill(io_uring_sqe& entry, Operation& operation) noexcept {
-  const Descriptor* file = operation.descriptor();
-  const int fd = file == nullptr ? -1 : file->fd;
-  switch (operation.opcode()) {
-    case Opcode::nop:
-    case Opcode::read:
-    case Opcode::write:
-    case Opcode::readv:
-    case Opcode::writev: break;  // start() has done it
-    case Opcode::sync: io_uring_prep_fsync(&entry, fd, 0); break;
-    case Opcode::sync_data: io_uring_prep_fsync(&entry, fd, IORING_FSYNC_DATASYNC); break;
-    case Opcode::allocate:
-      io_uring_prep_rw(IORING_OP_FALLOCATE, &entry, fd, reinterpret_cast<void*>(operation.size()), 0,
-                       operation.offset());
-      break;
-    case Opcode::open:
-      io_uring_prep_openat(&entry, AT_FDCWD, operation.path(), operation.open_flags(), operation.open_mode());
-      break;
-    case Opcode::stat:
-      io_uring_prep_statx(&entry, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_DIOALIGN, operation.status());
-      break;
-    case Opcode::close: io_uring_prep_close(&entry, fd); break;
-  }
-}
-
 void UringBackend::admit() noexcept {
   while (!waiting_.empty() && free_slot_ != slot_none) {
     io_uring_sqe* entry = ring_.stage();
     if (entry == nullptr) break;
     start(waiting_.pop_front(), *entry);
   }
+}
+
+// What the ring has no operation for. False: it has.
+bool UringBackend::submit_rare(Operation& operation) noexcept {
+  if (ring_operations_.has(operation.opcode())) return false;
+  if (is_quick_call(operation.opcode())) {
+    operation.place = Operation::Place::outside;
+    operation.deliver(calls_.call(operation));
+  } else {
+    blocking_pool_.submit(operation, *loop());
+  }
+  return true;
+}
+
+void UringBackend::attach(Loop* loop) noexcept {
+  Backend::attach(loop);
+  if (loop == nullptr) blocking_pool_.detach();
 }
 
 // Cancelling.
@@ -195,10 +218,13 @@ void UringBackend::cancel(Operation& operation) noexcept {
   } else if (operation.place == Operation::Place::in_flight) {
     operation.place = Operation::Place::in_flight_cancelling;
     cancels_.push_back(operation);
+  } else if (operation.place == Operation::Place::pooled) {
+    blocking_pool_.cancel(operation);
   }
 }
 
 void UringBackend::cancel_all(Descriptor& descriptor) noexcept {
+  blocking_pool_.cancel_all(descriptor);
   for (Operation* operation = waiting_.first(); operation != nullptr;) {
     Operation* const next = waiting_.next(*operation);
     if (operation->descriptor() == &descriptor) operation->request_cancel_from_backend();

@@ -21,7 +21,9 @@
 #include <vector>
 
 #include "io/backend.h"
+#include "io/uring/blocking_pool.h"
 #include "io/uring/capabilities.h"
+#include "io/uring/entry.h"
 #include "io/uring/idle_spin.h"
 #include "io/uring/ring.h"
 
@@ -39,6 +41,10 @@ struct UringOptions {
   /// costs more than batching brings (docs/ARCHITECTURE.md, "Batching").
   Duration batch_timeout = std::chrono::milliseconds(8);
   IdleSpinOptions spin;               ///< looking for a completion before sleeping, where that is measured to pay
+  uint32_t blocking_threads_max = 2;    ///< for what the ring has no operation for; started when first needed
+  bool rare_ring_operations = true;     ///< off: those of opcode_rare_first and above go to threads, for tests
+  bool statx_alignment = true;          ///< off: that of direct I/O is found by reading, as before Linux 6.1
+  BlockingCalls* blocking = nullptr;    ///< borrowed; null: the system's
 };
 
 class UringBackend final : public Backend {
@@ -76,6 +82,9 @@ class UringBackend final : public Backend {
   void unregister_descriptor(Descriptor& descriptor) noexcept override;
   Result<void> register_arena(std::span<std::byte> arena) noexcept override;
   void unregister_arena(std::span<std::byte> arena) noexcept override;
+  AlignmentSource alignment_source() const noexcept override { return alignment_source_; }
+  void attach(Loop* loop) noexcept override;
+  const BlockingPool& blocking_pool() const noexcept { return blocking_pool_; }
 
  protected:
   void submit_to_backend(Operation& operation) noexcept override;
@@ -92,12 +101,13 @@ class UringBackend final : public Backend {
     uintptr_t end = 0;  ///< 0: the place is free
   };
 
-  explicit UringBackend(const UringOptions& options) : options_(options), spin_(options.spin) {}
+  explicit UringBackend(const UringOptions& options);
   Result<void> open();
   void try_registrations();
+  void describe_rare();
+  bool submit_rare(Operation& operation) noexcept;
   bool arm_wake() noexcept;
   void start(Operation& operation, io_uring_sqe& entry) noexcept;
-  void fill(io_uring_sqe& entry, Operation& operation) noexcept;
   void fill_transfer(io_uring_sqe& entry, Operation& operation) noexcept;
   int32_t arena_index(const Operation& operation) const noexcept;
   void admit() noexcept;
@@ -136,6 +146,11 @@ class UringBackend final : public Backend {
   uint64_t wake_value_ = 0;  ///< the kernel writes here while the wake read is armed
   bool wake_is_armed_ = false;
   std::atomic<bool> is_woken_{false};  ///< the eventfd was written and not read yet: one write is enough
+
+  AlignmentSource alignment_source_ = AlignmentSource::status;
+  RingOperations ring_operations_;
+  BlockingCalls& calls_;
+  BlockingPool blocking_pool_;  // last: its threads wake this
 };
 
 }  // namespace spindle

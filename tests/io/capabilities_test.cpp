@@ -66,6 +66,8 @@ const Mode modes[] = {
     {"NO_IOWAIT", [](UringOptions& options) { options.ring.no_iowait = false; }},
     {"registered files", [](UringOptions& options) { options.registered_files = false; }},
     {"registered buffers", [](UringOptions& options) { options.registered_buffers = false; }},
+    {"truncate in the ring", [](UringOptions& options) { options.rare_ring_operations = false; }},
+    {"alignment from statx", [](UringOptions& options) { options.statx_alignment = false; }},
 };
 
 UringOptions everything_wanted() {

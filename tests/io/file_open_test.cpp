@@ -57,8 +57,8 @@ Task<Result<void>> open_one(const std::string& path, OpenOptions options, Opened
   co_return Result<void>();
 }
 
-Opened open_file(const std::string& path, OpenOptions options) {
-  UringLoop ring;
+Opened open_file(const std::string& path, OpenOptions options, const UringOptions& of_ring = UringOptions()) {
+  UringLoop ring(of_ring);
   Opened opened;
   ring.run_to_success(open_one, path, options, opened);
   return opened;
@@ -302,6 +302,133 @@ TEST_CASE("a block device with sectors of 4096 bytes is used with that alignment
   }
   // BLKGETSIZE64, not st_size, which is 0 for a device.
   CHECK(open_file(device.path(), {.direct = Direct::require}).size == 1 << 20);
+}
+
+// What is refused leaves nothing behind, and changes nothing.
+
+void check_refusal(const std::string& file, const std::string& former) {
+  const OpenOptions require_new{.access = Access::read_write, .direct = Direct::require, .create = true};
+  OpenOptions exclusive = require_new;
+  exclusive.exclusive = true;
+  OpenOptions emptying = require_new;
+  emptying.truncate = true;
+  for (const OpenOptions& options : {require_new, exclusive, emptying}) {
+    const Opened made = open_file(file, options);
+    REQUIRE(made.error.has_value());
+    CHECK(made.error->code == ErrorCode::no_direct_io);
+    CHECK_FALSE(std::filesystem::exists(file));
+    if (options.exclusive) continue;
+    CHECK(open_file(former, options).error->code == ErrorCode::no_direct_io);
+    REQUIRE(std::filesystem::exists(former));
+    CHECK(std::filesystem::file_size(former) == 4);
+  }
+  CHECK(errno_of_open(former, exclusive) == EEXIST);
+}
+
+void put_text(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  REQUIRE(::write(descriptor, "text", 4) == 4);
+  ::close(descriptor);
+}
+
+TEST_CASE("requiring direct I/O where there is none leaves no file behind, and none changed: ramfs") {
+  const Mounted ramfs("ramfs", "");
+  if (!ramfs.is_mounted()) return skip("needs root");
+  put_text(ramfs.file("former"));
+  check_refusal(ramfs.file("file"), ramfs.file("former"));
+}
+
+TEST_CASE("requiring direct I/O where there is none leaves no file behind, and none changed: tmpfs") {
+  if (!has_memory_folder()) return skip("/dev/shm is no tmpfs");
+  TemporaryFolder folder(memory_folder);
+  put_text(folder.file("former"));
+  check_refusal(folder.file("file"), folder.file("former"));
+}
+
+TEST_CASE("preferring direct I/O where there is none makes a file that must be new, once") {
+  if (!has_memory_folder()) return skip("/dev/shm is no tmpfs");
+  TemporaryFolder folder(memory_folder);
+  const OpenOptions options{.access = Access::read_write, .direct = Direct::prefer, .create = true, .exclusive = true};
+  const Opened made = open_file(folder.file("file"), options);
+  REQUIRE(!made.error.has_value());
+  CHECK_FALSE(made.is_direct);
+  CHECK(errno_of_open(folder.file("file"), options) == EEXIST);
+}
+
+TEST_CASE("a symbolic link that leads nowhere is a name under which a file can be made") {
+  TemporaryFolder folder;
+  REQUIRE(::symlink("target", folder.file("link").c_str()) == 0);
+  const Opened made =
+      open_file(folder.file("link"), {.access = Access::read_write, .direct = Direct::prefer, .create = true});
+  CHECK(!made.error.has_value());
+  CHECK(std::filesystem::exists(folder.file("target")));
+}
+
+TEST_CASE("a file that is open for reading only can't be emptied") {
+  TemporaryFolder folder;
+  const std::string path = folder.filled("data", 100);
+  for (const Direct direct : {Direct::never, Direct::prefer}) {
+    CHECK(open_file(path, {.direct = direct, .truncate = true}).error->code == ErrorCode::invalid_argument);
+  }
+  CHECK(std::filesystem::file_size(path) == 100);
+}
+
+TEST_CASE("a file is emptied under direct I/O, too, and keeps its number") {
+  TemporaryFolder folder;
+  const std::string path = folder.filled("data", 10000);
+  if (!offers_direct_io(path)) return skip("the current folder is on a file system without direct I/O");
+  const Opened opened = open_file(path, {.access = Access::read_write, .direct = Direct::require, .truncate = true});
+  REQUIRE(!opened.error.has_value());
+  CHECK(opened.is_direct);
+  CHECK(opened.size == 0);
+  CHECK(std::filesystem::file_size(path) == 0);
+}
+
+// Probing, as on a kernel whose statx does not tell.
+
+UringOptions probing() {
+  UringOptions options;
+  options.statx_alignment = false;
+  return options;
+}
+
+TEST_CASE("where statx is not asked, reads find an alignment that works") {
+  TemporaryFolder folder;
+  const std::string path = folder.filled("data", 10000);
+  if (!offers_direct_io(path)) return skip("the current folder is on a file system without direct I/O");
+  const struct statx status = alignment_of(path);
+  const Opened opened = open_file(path, {.direct = Direct::require}, probing());
+  REQUIRE(!opened.error.has_value());
+  CHECK(opened.is_direct);
+  CHECK(opened.offset_alignment == std::max(512u, status.stx_dio_offset_align));
+  CHECK(opened.memory_alignment >= status.stx_dio_mem_align);
+}
+
+TEST_CASE("reads find the alignment of a block device with sectors of 4096 bytes") {
+  TemporaryFolder folder;
+  const LoopDevice device(folder.filled("backing", 1 << 20));
+  if (!device.is_set_up()) return skip("needs root and a loop device");
+  const Opened opened = open_file(device.path(), {.direct = Direct::require}, probing());
+  REQUIRE(!opened.error.has_value());
+  CHECK(opened.offset_alignment == 4096);
+  CHECK(opened.memory_alignment >= alignment_of(device.path()).stx_dio_mem_align);
+  CHECK(opened.size == 1 << 20);
+}
+
+// tmpfs takes O_DIRECT and tells nothing: reads of every alignment work there.
+TEST_CASE("where statx can't tell, the alignment is the finest that reads work with") {
+  if (!has_memory_folder()) return skip("/dev/shm is no tmpfs");
+  TemporaryFolder folder(memory_folder);
+  const std::string path = folder.filled("data", 10000);
+  const Opened opened = open_file(path, {.access = Access::read_write, .direct = Direct::require}, probing());
+  REQUIRE(!opened.error.has_value());
+  CHECK(opened.is_direct);
+  CHECK(opened.memory_alignment == 512);
+  CHECK(opened.offset_alignment == 512);
+  const std::string empty = folder.filled("empty", 0);
+  const Opened of_empty = open_file(empty, {.access = Access::read_write, .direct = Direct::require}, probing());
+  CHECK(of_empty.memory_alignment == 4096);
+  CHECK(of_empty.offset_alignment == 4096);
 }
 
 }  // namespace

@@ -181,7 +181,8 @@ TEST_CASE("a failed sync poisons its file: changes are refused, reads are not") 
     stage.backend().answer({-EIO});
     CHECK(error_of(run(stage.loop(), plain, stage, opcode)).number == EIO);
     CHECK(stage.descriptor().is_poisoned);
-    for (const Opcode refused : {Opcode::sync, Opcode::sync_data, Opcode::allocate}) {
+    for (const Opcode refused :
+         {Opcode::sync, Opcode::sync_data, Opcode::allocate, Opcode::truncate, Opcode::punch_hole}) {
       CHECK(error_of(run(stage.loop(), plain, stage, refused)).code == ErrorCode::poisoned);
     }
     const Error written = error_of(run(stage.loop(), move_all, stage, Opcode::write, 0, 512, false));
@@ -342,6 +343,17 @@ TEST_CASE("a close that fails is not tried again, and the file counts as closed"
     CHECK(error.number == number);
     CHECK(backend.asked.size() == 3);
   }
+}
+
+TEST_CASE("reads may be finer aligned than writes where the file system says so") {
+  Stage stage(block_size);
+  stage.descriptor().read_offset_alignment = 512;
+  stage.backend().answer_always(512);
+  CHECK(run(stage.loop(), move_all, stage, Opcode::read, 512, 512, false).has_value());
+  const Error written = error_of(run(stage.loop(), move_all, stage, Opcode::write, 512, 512, false));
+  CHECK(written.code == ErrorCode::misaligned);
+  const Error read = error_of(run(stage.loop(), move_all, stage, Opcode::read, 256, 512, false));
+  CHECK(read.code == ErrorCode::misaligned);
 }
 
 }  // namespace

@@ -271,6 +271,69 @@ TEST_CASE("open without direct I/O is refused under require") {
   CHECK(run_to_end(world, host).error().code == ErrorCode::no_direct_io);
 }
 
+Task<Result<void>> probe(bool has_content) {
+  if (has_content) {
+    OpenOptions options = read_write_new;
+    options.direct = Direct::never;
+    File made = co_await ok(File::open("data", options));
+    Sectors memory(16);
+    co_await ok(made.write_all_at(0, memory.all()));
+  }
+  File file = co_await ok(File::open("data", read_write_new));
+  CHECK(file.is_direct());
+  CHECK(file.memory_alignment() == (has_content ? 512 : 4096));
+  CHECK(file.offset_alignment() == 4096);
+  CHECK(file.read_offset_alignment() == 4096);
+  co_return Result<void>();
+}
+
+TEST_CASE("a simulated disk whose status does not tell its alignment is asked by reading") {
+  for (const bool has_content : {true, false}) {
+    World world(6);
+    SimBackendOptions options = faulty();
+    options.tells_alignment = false;
+    options.offset_alignment = 4096;
+    Host& host = world.add_host("a", options);
+    host.start(probe, bool{has_content});
+    CHECK(run_to_end(world, host).has_value());
+  }
+}
+
+TEST_CASE("a new file for which direct I/O is required and refused does not stay on a simulated disk") {
+  World world(6);
+  SimBackendOptions options;
+  options.offers_direct = false;
+  Host& host = world.add_host("a", options);
+  host.start(probe, bool{false});
+  CHECK(run_to_end(world, host).error().code == ErrorCode::no_direct_io);
+  CHECK(host.files().count() == 0);
+}
+
+Task<Result<void>> lock_for_ever() {
+  File file = co_await ok(File::open("data", read_write_new));
+  co_await ok(file.lock(LockMode::exclusive));
+  Event event;
+  co_await ok(event.wait());
+  co_return Result<void>();
+}
+
+Task<Result<void>> lock_once() {
+  File file = co_await ok(File::open("data", read_write_new));
+  co_await ok(file.lock(LockMode::exclusive));
+  co_return Result<void>();
+}
+
+TEST_CASE("the lock of a simulated process falls with it") {
+  World world(6);
+  Host& host = world.add_host("a");
+  host.start(lock_for_ever);
+  CHECK(world.run() == World::Outcome::deadlock);
+  host.kill_process();
+  host.restart();
+  host.start(lock_once);
+  CHECK(run_to_end(world, host).has_value());
+}
+
 TEST_CASE("vectored transfers go through short counts and transient errors") {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     World world(seed);

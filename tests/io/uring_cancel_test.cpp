@@ -6,6 +6,8 @@
 #include <array>
 #include <vector>
 
+#include "io/directory.h"
+#include "tests/io/held_calls.h"
 #include "tests/io/uring_fixture.h"
 
 namespace spindle {
@@ -20,6 +22,8 @@ constexpr const char* moment_names[] = {"before submit", "queued", "in flight", 
 constexpr const char* owner_names[] = {"awaited", "dropped", "left early"};
 
 constexpr uint32_t slots_count = 8;
+constexpr uint32_t threads_count = 2;
+constexpr int32_t flags_none = 0;
 constexpr size_t block_size = 4096;
 
 /// What the operation under test works on. Reads and writes come in two kinds: of a regular file, where a
@@ -31,12 +35,28 @@ struct Case {
   bool of_fifo = false;
 };
 
+/// Who does it: the ring, a thread, or the loop's own thread at once.
+enum class Way { ring, pool, quick };
+
+Way way_of(Opcode opcode, const UringBackend& backend) {
+  switch (opcode) {
+    case Opcode::list_directory:
+    case Opcode::lock: return Way::pool;
+    case Opcode::set_direct:
+    case Opcode::device_size: return Way::quick;
+    case Opcode::truncate: return backend.capabilities().in_use("truncate in the ring") ? Way::ring : Way::pool;
+    default: return Way::ring;
+  }
+}
+
+/// Works on names, not on an open file.
+bool is_of_path(Opcode opcode) { return opcode >= Opcode::stat_path && opcode <= Opcode::list_directory; }
 bool is_transfer(Opcode opcode) { return opcode >= Opcode::read && opcode <= Opcode::writev; }
 bool is_read(Opcode opcode) { return opcode == Opcode::read || opcode == Opcode::readv; }
 
 /// Which combinations mean anything.
 bool is_possible(const Case& tried) {
-  const bool has_file = tried.opcode != Opcode::nop && tried.opcode != Opcode::open;
+  const bool has_file = tried.opcode != Opcode::nop && tried.opcode != Opcode::open && !is_of_path(tried.opcode);
   // A file can't be dropped under an operation that has none, nor under its own close.
   if (tried.owner == Owner::dropped && (!has_file || tried.opcode == Opcode::close)) return false;
   // A dropped file can't be used afterwards.
@@ -47,7 +67,32 @@ bool is_possible(const Case& tried) {
 
 struct Bench {
   Bench() : regular(folder.filled("regular", block_size)), keeper(folder.file("keeper")), fifo(folder.file("fifo")) {}
+  /// Each name as the operation on it needs it.
+  void prepare() {
+    folder.filled("regular", block_size);
+    folder.filled("from", 1);
+    folder.filled("doomed", 1);
+    std::filesystem::remove(to);
+    std::filesystem::remove(made);
+    std::filesystem::create_directory(empty);
+    keeper.drain();
+    fifo.drain();
+    calls.forget_counts();
+  }
+  /// No name has changed since prepare().
+  bool is_untouched() const {
+    const auto there = [](const std::string& path) { return std::filesystem::exists(path); };
+    const bool all_there = there(from) && there(doomed) && there(empty);
+    return all_there && !there(to) && !there(made) && std::filesystem::file_size(regular) == block_size;
+  }
+
   TemporaryFolder folder;
+  HeldCalls calls;
+  std::string from = folder.file("from");
+  std::string to = folder.file("to");
+  std::string doomed = folder.file("doomed");
+  std::string empty = folder.file("empty");
+  std::string made = folder.file("made");
   std::string regular;
   Fifo keeper;  ///< keeps the slots busy
   Fifo fifo;    ///< under test
@@ -59,7 +104,7 @@ struct Trial {
   Bench* bench;
   UringBackend* backend;
   std::unique_ptr<File> file;
-  std::unique_ptr<Descriptor> bare{};  ///< stat has no verb of File's
+  std::unique_ptr<Descriptor> bare{};  ///< for what has no verb of File's
   Memory memory{block_size};
   std::array<iovec, 2> parts{};
   Scope* scope = nullptr;  ///< the one to be cancelled
@@ -99,8 +144,37 @@ Task<Result<uint64_t>> transfer(Trial& trial) {
   co_return memory.size();
 }
 
+Task<Result<void>> perform_on_names(Trial& trial) {
+  Bench& bench = *trial.bench;
+  switch (trial.tried.opcode) {
+    case Opcode::stat_path: {
+      const FileStatus status = co_await ok(stat_path(bench.regular));
+      CHECK(status.size == block_size);
+      break;
+    }
+    case Opcode::rename: co_await ok(rename_path(bench.from, bench.to)); break;
+    case Opcode::unlink: co_await ok(unlink_path(bench.doomed)); break;
+    case Opcode::remove_directory: co_await ok(remove_directory(bench.empty)); break;
+    case Opcode::make_directory: co_await ok(make_directory(bench.made)); break;
+    default: {
+      const std::vector<DirectoryEntry> entries = co_await ok(list_directory(bench.folder.path()));
+      CHECK(entries.size() == 6);
+      break;
+    }
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> ask_device_size(Trial& trial) {
+  const Result<void> asked = co_await PlainOperation(*trial.bare, Opcode::device_size, 0, 0);
+  const bool is_no_device = !asked.has_value() && asked.error().number == ENOTTY;
+  if (is_no_device) co_return Result<void>();
+  co_return asked;
+}
+
 /// The operation under test; ends early with its error.
 Task<Result<void>> perform(Trial& trial) {
+  if (is_of_path(trial.tried.opcode)) co_return co_await perform_on_names(trial);
   switch (trial.tried.opcode) {
     case Opcode::nop: co_await ok(nop(*trial.backend)); break;
     case Opcode::sync: co_await ok(trial.file->sync()); break;
@@ -114,6 +188,11 @@ Task<Result<void>> perform(Trial& trial) {
       break;
     }
     case Opcode::close: co_await ok(trial.file->close()); break;
+    case Opcode::truncate: co_await ok(trial.file->truncate(2 * block_size)); break;
+    case Opcode::punch_hole: co_await ok(trial.file->punch_hole(0, block_size)); break;
+    case Opcode::lock: co_await ok(trial.file->try_lock(LockMode::exclusive)); break;
+    case Opcode::set_direct: co_await ok(PlainOperation(*trial.bare, Opcode::set_direct, flags_none)); break;
+    case Opcode::device_size: co_await ok(ask_device_size(trial)); break;
     default: trial.transferred = co_await ok(transfer(trial)); break;
   }
   co_return Result<void>();
@@ -170,29 +249,61 @@ void strike(Trial& trial) {
   }
 }
 
-Task<Result<void>> occupy_and_run(Scope& scope, Trial* trial, File* keeper) {
-  const bool is_queued = trial->tried.moment == Moment::queued;
-  for (uint32_t count = 0; is_queued && count < slots_count; ++count) {
+Task<Result<void>> occupy_thread(Trial* trial) {
+  auto listing = list_directory(trial->bench->folder.path());
+  const Result<std::vector<DirectoryEntry>> entries = co_await listing;
+  if (!entries.has_value()) CHECK(entries.error().code == ErrorCode::cancelled);
+  co_return Result<void>();
+}
+
+/// Leaves the operation to come no slot of the ring, or no thread.
+Task<Result<void>> occupy(Scope& scope, Trial* trial, File* keeper) {
+  HeldCalls& calls = trial->bench->calls;
+  const Way way = way_of(trial->tried.opcode, *trial->backend);
+  for (uint32_t count = 0; way == Way::ring && count < slots_count; ++count) {
     co_await ok(scope.spawn(read_forever, keeper));
   }
-  if (is_queued) co_await settle_ring();
+  if (way == Way::ring) co_await settle_ring();
+  if (way != Way::pool) co_return Result<void>();
+  calls.hold();
+  for (uint32_t count = 0; count < threads_count; ++count) co_await ok(scope.spawn(occupy_thread, trial));
+  while (calls.entered_count() < threads_count) co_await ok(yield());
+  co_return Result<void>();
+}
+
+/// Until the operation is where it is to be struck.
+Task<void> await_moment(Trial& trial) {
+  const Way way = way_of(trial.tried.opcode, *trial.backend);
+  HeldCalls& calls = trial.bench->calls;
+  if (trial.tried.moment == Moment::complete) {
+    // Not collected yet: nothing runs between the thread's answer and the strike.
+    if (way == Way::pool) calls.await_returned(1);
+    if (way != Way::pool) co_await await_completion(*trial.backend, 0);
+  } else if (trial.tried.moment == Moment::in_flight) {
+    if (way == Way::pool) calls.await_entered(1);
+    if (trial.tried.of_fifo) co_await settle_ring();
+    if (trial.tried.of_fifo) CHECK(trial.backend->in_flight_count() == 1);
+  }
+}
+
+Task<Result<void>> occupy_and_run(Scope& scope, Trial* trial, File* keeper) {
+  const bool is_queued = trial->tried.moment == Moment::queued;
+  const Way way = way_of(trial->tried.opcode, *trial->backend);
+  if (is_queued) co_await ok(occupy(scope, trial, keeper));
+  if (trial->tried.moment == Moment::in_flight) trial->bench->calls.hold();
   const uint64_t queued_before = trial->backend->counters().queued;
   co_await ok(scope.spawn(run_part, trial));
   while (!trial->has_begun) co_await ok(yield());
-  if (trial->tried.moment == Moment::complete) {
-    co_await await_completion(*trial->backend, 0);
-  } else if (trial->tried.of_fifo && trial->tried.moment == Moment::in_flight) {
-    co_await settle_ring();
-    CHECK(trial->backend->in_flight_count() == 1);
-  }
-  if (is_queued) CHECK(trial->backend->counters().queued == queued_before + 1);
+  co_await await_moment(*trial);
+  if (is_queued && way == Way::ring) CHECK(trial->backend->counters().queued == queued_before + 1);
   strike(*trial);
   if (is_queued) {
     // It ends although no slot comes free; a close and a cancelled file's close wait their turn.
     for (int round = 0; round < 4; ++round) co_await ok(yield());
     if (trial->tried.opcode != Opcode::close) CHECK(trial->has_ended);
   }
-  if (is_queued) trial->bench->keeper.put(std::string(slots_count, 'x'));
+  trial->bench->calls.release();
+  if (is_queued && way == Way::ring) trial->bench->keeper.put(std::string(slots_count, 'x'));
   co_return Result<void>();
 }
 
@@ -201,7 +312,8 @@ Task<Result<void>> run_case(Trial& trial) {
   const std::string path = trial.tried.of_fifo ? trial.bench->fifo.path() : trial.bench->regular;
   File opened = co_await ok(File::open(path, open_cached));
   trial.file = std::make_unique<File>(std::move(opened));
-  if (trial.tried.opcode == Opcode::stat) {
+  const Opcode opcode = trial.tried.opcode;
+  if (opcode == Opcode::stat || opcode == Opcode::set_direct || opcode == Opcode::device_size) {
     trial.bare = std::make_unique<Descriptor>(*trial.backend, path);
     trial.bare->fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   }
@@ -229,8 +341,9 @@ void check_outcome(const Trial& trial) {
   CHECK(trial.has_begun);
   CHECK(trial.has_ended);
   const bool is_close = tried.opcode == Opcode::close;
-  const bool surely_cancelled =
-      !is_close && (tried.moment == Moment::before_submit || tried.moment == Moment::queued || tried.of_fifo);
+  const Way way = way_of(tried.opcode, *trial.backend);
+  const bool is_in_queue = tried.moment == Moment::queued && way != Way::quick;
+  const bool surely_cancelled = !is_close && (tried.moment == Moment::before_submit || is_in_queue || tried.of_fifo);
   // A composite notices the cancel at its next step.
   const bool has_steps = tried.opcode == Opcode::open;
   // With left_early the scope swallows its own cancel.
@@ -239,6 +352,9 @@ void check_outcome(const Trial& trial) {
     CHECK(trial.error->code == ErrorCode::cancelled);
   }
   if (surely_cancelled) CHECK(trial.transferred == 0);
+  if (surely_cancelled) CHECK(trial.bench->is_untouched());
+  // What a thread has begun ends by itself, and that decides.
+  if (tried.moment == Moment::in_flight && way != Way::ring) CHECK(!trial.error.has_value());
   if (is_close) CHECK(!trial.error.has_value());
   if (trial.error.has_value()) CHECK(trial.error->code == ErrorCode::cancelled);
   if (tried.moment == Moment::complete && !has_steps) {
@@ -253,9 +369,7 @@ void run_one(UringLoop& ring, Bench& bench, const Case& tried) {
   CAPTURE(moment_names[static_cast<int>(tried.moment)]);
   CAPTURE(owner_names[static_cast<int>(tried.owner)]);
   CAPTURE(tried.of_fifo);
-  bench.folder.filled("regular", block_size);
-  bench.keeper.drain();
-  bench.fifo.drain();
+  bench.prepare();
   const size_t descriptors_count = open_descriptors_count();
   {
     Trial trial{.tried = tried, .bench = &bench, .backend = &ring.backend(), .file = nullptr};
@@ -284,6 +398,8 @@ TEST_CASE("every operation can be cancelled, dropped or left at every moment, an
   Bench bench;
   UringOptions options;
   options.ring.entries = slots_count;
+  options.blocking_threads_max = threads_count;
+  options.blocking = &bench.calls;
   UringLoop ring(options);
   uint32_t tried_count = 0;
   for (uint32_t opcode = 0; opcode < opcode_count; ++opcode) {
@@ -298,106 +414,7 @@ TEST_CASE("every operation can be cancelled, dropped or left at every moment, an
       }
     }
   }
-  CHECK(tried_count == 144);
-}
-
-// Bytes against cancels.
-
-struct RaceCounts {
-  uint64_t put = 0;
-  uint64_t taken = 0;
-  uint64_t cancelled = 0;
-};
-
-Task<Result<void>> take_bytes(File* fifo, RaceCounts* counts) {
-  std::byte bytes[8];
-  const std::span<std::byte> memory(bytes);
-  const Result<uint64_t> count = co_await fifo->read_at(0, memory);
-  if (count.has_value()) {
-    counts->taken += *count;
-  } else {
-    CHECK(count.error().code == ErrorCode::cancelled);
-    CHECK(count.error().transferred == 0);
-    ++counts->cancelled;
-  }
-  co_return Result<void>();
-}
-
-Task<Result<void>> race_one(Scope& scope, File* file, Fifo* fifo, RaceCounts* counts, int round) {
-  co_await ok(scope.spawn(take_bytes, file, counts));
-  co_await ok(yield());
-  if (round % 2 == 0) co_await ok(sleep_for(std::chrono::microseconds(20)));
-  if (round % 3 != 0) {
-    fifo->put("abc");
-    counts->put += 3;
-  }
-  if (round % 5 == 0) co_await ok(sleep_for(std::chrono::microseconds(20)));
-  scope.cancel();
-  co_return Result<void>();
-}
-
-Task<Result<void>> race_bytes(Fifo& fifo, RaceCounts& counts) {
-  File file = co_await ok(File::open(fifo.path(), open_cached));
-  File* file_address = &file;
-  Fifo* fifo_address = &fifo;
-  RaceCounts* counts_address = &counts;
-  for (int round = 0; round < 600; ++round) {
-    co_await ok(with_scope(ScopeOptions{}, race_one, file_address, fifo_address, counts_address, round));
-  }
-  co_return Result<void>();
-}
-
-TEST_CASE("a byte that arrives while its read is being cancelled is delivered or stays in the FIFO") {
-  TemporaryFolder folder;
-  Fifo fifo(folder.file("fifo"));
-  RaceCounts counts;
-  UringLoop ring;
-  ring.run_to_success(race_bytes, fifo, counts);
-  CHECK(counts.put == counts.taken + fifo.drain());
-  CHECK(counts.taken > 0);
-  CHECK(counts.cancelled > 0);
-}
-
-Task<Result<void>> open_in_a_race(std::string path, uint64_t* opened_count) {
-  auto opening = File::open(std::move(path), open_cached);
-  const Result<File> file = co_await std::move(opening);
-  if (file.has_value()) {
-    ++*opened_count;
-  } else {
-    CHECK(file.error().code == ErrorCode::cancelled);
-  }
-  co_return Result<void>();
-}
-
-Task<Result<void>> open_and_cancel(Scope& scope, std::string* path, int round, uint64_t* opened_count) {
-  co_await ok(scope.spawn(open_in_a_race, *path, opened_count));
-  if (round % 4 != 0) co_await ok(sleep_for(std::chrono::microseconds(round)));
-  scope.cancel();
-  co_return Result<void>();
-}
-
-Task<Result<void>> race_opens(std::string& path, uint64_t& opened_count) {
-  std::string* path_address = &path;
-  uint64_t* count_address = &opened_count;
-  for (int round = 0; round < 400; ++round) {
-    co_await ok(with_scope(ScopeOptions{}, open_and_cancel, path_address, round, count_address));
-  }
-  co_return Result<void>();
-}
-
-TEST_CASE("an open that completes after its cancel leaves no descriptor behind") {
-  TemporaryFolder folder;
-  std::string path = folder.filled("data", 100);
-  uint64_t opened_count = 0;
-  const size_t before_count = open_descriptors_count();
-  {
-    UringLoop ring;
-    ring.run_to_success(race_opens, path, opened_count);
-    CHECK(ring.backend().dropped_count() == 0);
-  }
-  CHECK(opened_count > 0);
-  CHECK(opened_count < 400);
-  CHECK(open_descriptors_count() == before_count);
+  CHECK(tried_count == 247);
 }
 
 }  // namespace

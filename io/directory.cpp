@@ -1,0 +1,50 @@
+#include "io/directory.h"
+
+#include <cerrno>
+
+#include "runtime/combinators.h"
+
+namespace spindle {
+
+std::string parent_of(const std::string& path) {
+  size_t end = path.size();
+  while (end > 1 && path[end - 1] == '/') --end;
+  const size_t slash = end == 0 ? std::string::npos : path.rfind('/', end - 1);
+  if (slash == std::string::npos) return ".";
+  end = slash;
+  while (end > 0 && path[end - 1] == '/') --end;
+  return end == 0 ? "/" : path.substr(0, end);
+}
+
+Task<Result<void>> sync_directory(std::string path) {
+  const OpenOptions options{.access = Access::read_only, .direct = Direct::never};
+  File directory = co_await ok(File::open(std::move(path), options));
+  const FileStatus status = co_await ok(directory.stat());
+  if (status.kind != FileKind::directory) co_return fail_errno(ENOTDIR, "sync directory");
+  co_await ok(directory.sync());
+  const Result<void> closed = co_await directory.close();
+  co_return closed;
+}
+
+namespace {
+
+Task<Result<void>> rename_durably(std::string from, std::string to) {
+  co_await ok(rename_path(from, to));
+  const std::string target = parent_of(to);
+  const std::string source = parent_of(from);
+  co_await ok(sync_directory(target));
+  if (source != target) co_await ok(sync_directory(source));
+  co_return Result<void>();
+}
+
+}  // namespace
+
+Task<Result<void>> publish(File& file, std::string temporary_path, std::string final_path) {
+  // Not linked in the ring, but one after the other: the rename must see the sync succeed.
+  co_await ok(file.sync());
+  auto renaming = rename_durably(std::move(temporary_path), std::move(final_path));
+  const Result<void> renamed = co_await shield(std::move(renaming));
+  co_return renamed;
+}
+
+}  // namespace spindle
