@@ -54,6 +54,18 @@ inline int run_tool(std::vector<std::string> words) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
+/// Unmounts. The kernel may hold a file for a moment after its close: waits for that, but not for ever; what is still
+/// used then is detached, and false returned.
+inline bool unmount(const std::string& at) {
+  for (int attempt = 0; attempt < 200; ++attempt) {
+    if (::umount2(at.c_str(), 0) == 0) return true;
+    if (errno != EBUSY) break;
+    ::usleep(10'000);
+  }
+  ::umount2(at.c_str(), MNT_DETACH);
+  return false;
+}
+
 /// A block device over a new sparse file, for as long as this object.
 class LoopImage {
  public:
@@ -117,10 +129,7 @@ class LoopMount {
   LoopMount(const LoopMount&) = delete;
   LoopMount& operator=(const LoopMount&) = delete;
   ~LoopMount() {
-    if (!is_mounted()) return;
-    const bool is_gone = ::umount2(at_.c_str(), 0) == 0;
-    CHECK_MESSAGE(is_gone, "something still uses the file system on ", image_.device());
-    if (!is_gone) ::umount2(at_.c_str(), MNT_DETACH);
+    if (is_mounted()) CHECK_MESSAGE(unmount(at_), "something still uses the file system on ", image_.device());
   }
   bool is_mounted() const noexcept { return obstacle_.empty(); }
   /// Why it is not mounted.
