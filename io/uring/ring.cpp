@@ -42,12 +42,14 @@ int Ring::set_up(uint32_t entries, uint32_t flags) noexcept {
 Result<void> Ring::open(const RingOptions& options) {
   SPINDLE_ASSERT(!is_open_, "a ring was opened twice");
   // From the best set of flags to none: each kernel takes a prefix of this ladder (5.15: none of them).
-  uint32_t ladder[4];
+  uint32_t ladder[5];
   uint32_t steps = 0;
   const uint32_t submit_all = options.submit_all ? uint32_t{IORING_SETUP_SUBMIT_ALL} : 0;
   const uint32_t single = options.single_issuer ? uint32_t{IORING_SETUP_SINGLE_ISSUER} : 0;
   const bool defer = options.defer_taskrun && options.single_issuer;
-  if (defer) ladder[steps++] = submit_all | single | IORING_SETUP_DEFER_TASKRUN;
+  const uint32_t deferred = submit_all | single | IORING_SETUP_DEFER_TASKRUN;
+  if (defer && options.taskrun_flag) ladder[steps++] = deferred | IORING_SETUP_TASKRUN_FLAG;
+  if (defer) ladder[steps++] = deferred;
   ladder[steps++] = submit_all | single;
   ladder[steps++] = submit_all;
   ladder[steps++] = 0;

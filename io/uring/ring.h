@@ -33,6 +33,7 @@ struct RingOptions {
   bool submit_all = true;
   bool min_wait = false;  ///< off: measured, it costs half the IOPS that batching gains (docs/ARCHITECTURE.md)
   bool no_iowait = true;
+  bool taskrun_flag = false;   ///< with defer_taskrun: has_task_work() tells
   RingEntry* entry = nullptr;  ///< borrowed; null: the kernel
 };
 
@@ -69,6 +70,11 @@ class Ring {
   /// Staged and not yet taken by the kernel (all of them after a failed or short enter).
   uint32_t staged_count() const noexcept { return tail_ - __atomic_load_n(ring_.sq.khead, __ATOMIC_ACQUIRE); }
   bool has_completions() const noexcept { return *ring_.cq.khead != __atomic_load_n(ring_.cq.ktail, __ATOMIC_ACQUIRE); }
+
+  /// Completions are there, once the ring is entered (with RingOptions::taskrun_flag).
+  bool has_task_work() const noexcept {
+    return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_TASKRUN) != 0;
+  }
 
   struct Wait {
     uint32_t count = 0;                  ///< completions to wait for; 0: do not block

@@ -16,7 +16,6 @@ namespace spindle {
 namespace {
 
 constexpr uint32_t slot_none = UINT32_MAX;
-constexpr uint64_t arena_chunk_size = uint64_t{1} << 30;  // the kernel's limit per registered buffer
 constexpr size_t vector_parts_max = 1024;                 // UIO_MAXIOV
 
 // User data. An operation's is its slot's tag: 32 bits of generation above 32 bits of index. The others have an index
@@ -24,6 +23,15 @@ constexpr size_t vector_parts_max = 1024;                 // UIO_MAXIOV
 constexpr uint64_t data_cancel = UINT32_MAX;
 constexpr uint64_t data_wake = UINT32_MAX - 1;
 constexpr uint64_t generation_step = uint64_t{1} << 32;
+
+/// Tells the core that this is a loop that looks: its sibling may have it meanwhile.
+inline void relax() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
 
 }  // namespace
 
@@ -35,6 +43,7 @@ Result<std::unique_ptr<UringBackend>> UringBackend::create(UringOptions options)
 }
 
 Result<void> UringBackend::open() {
+  options_.ring.taskrun_flag = spin_.is_enabled();
   const Result<void> opened = ring_.open(options_.ring);
   if (!opened.has_value()) return opened;
   slots_.resize(ring_.entries());  // a power of two
@@ -65,25 +74,6 @@ UringBackend::~UringBackend() {
     while (wake_is_armed_) enter_untimed(1);
   }
   ::close(wake_descriptor_);
-}
-
-void UringBackend::try_registrations() {
-  Capability files{"registered files", false, "forced off", ""};
-  if (options_.registered_files) {
-    const int result = io_uring_register_files_sparse(&ring_.raw(), options_.files_max);
-    files.in_use = result == 0;
-    files.reason = result == 0 ? "" : explain_registration_failure(-result);
-    if (files.in_use) file_places_.assign(options_.files_max, false);
-  }
-  capabilities_.add(std::move(files));
-  Capability buffers{"registered buffers", false, "forced off", ""};
-  if (options_.registered_buffers) {
-    const int result = io_uring_register_buffers_sparse(&ring_.raw(), options_.arenas_max);
-    buffers.in_use = result == 0;
-    buffers.reason = result == 0 ? "" : explain_registration_failure(-result);
-    if (buffers.in_use) arenas_.resize(options_.arenas_max);
-  }
-  capabilities_.add(std::move(buffers));
 }
 
 Time UringBackend::now() noexcept {
@@ -325,8 +315,52 @@ void UringBackend::wait(Time until) noexcept {
   if (!arm_wake() || has_more || ring_.has_completions()) [[unlikely]]
     return enter_untimed(0);
   const uint32_t count = wait_count();
+  if (count == 1 && in_flight_count_ > 0) {
+    const IdleSpin::Way way = spin_.next();
+    if (way != IdleSpin::Way::sleep) [[unlikely]]
+      return wait_watching(until, way);
+  }
   if (count == 1 && until == time_never) return enter_untimed(1);
   wait_timed(until, count);
+}
+
+void UringBackend::wait_watching(Time until, IdleSpin::Way way) noexcept {
+  const Time begin = now();
+  if (way == IdleSpin::Way::look && look(begin, until)) return;
+  const uint64_t completions_before = counters_.completions;
+  if (until == time_never) {
+    enter_untimed(1);
+  } else {
+    wait_timed(until, 1);
+  }
+  if (way == IdleSpin::Way::sleep_timed && counters_.completions != completions_before) spin_.slept(now() - begin);
+}
+
+// True when completions came, and were reaped.
+bool UringBackend::look(Time begin, Time until) noexcept {
+  const Duration limit = spin_.limit(begin);
+  if (limit == Duration::zero()) return false;
+  const bool is_cut = until - begin < limit;
+  const uint64_t completions_before = counters_.completions;
+  enter_untimed(0);  // hands over what is staged
+  bool found = counters_.completions != completions_before;
+  if (!found && look_until(is_cut ? until : begin + limit)) {
+    enter_untimed(0);
+    found = counters_.completions != completions_before;
+  }
+  if (found || !is_cut) spin_.looked(now() - begin, found);
+  return found;
+}
+
+bool UringBackend::look_until(Time end) noexcept {
+  constexpr uint32_t looks_per_clock = 16;
+  do {
+    for (uint32_t count = 0; count < looks_per_clock; ++count) {
+      if (ring_.has_completions() || ring_.has_task_work()) return true;
+      relax();
+    }
+  } while (now() < end);
+  return false;
 }
 
 void UringBackend::wait_timed(Time until, uint32_t count) noexcept {
@@ -352,68 +386,6 @@ void UringBackend::wake() noexcept {
   const uint64_t one = 1;
   const ssize_t written = ::write(wake_descriptor_, &one, sizeof(one));
   SPINDLE_ASSERT(written == sizeof(one), "an eventfd refused a write");
-}
-
-// Registering.
-
-void UringBackend::register_descriptor(Descriptor& descriptor) noexcept {
-  for (size_t index = 0; index < file_places_.size(); ++index) {
-    if (file_places_[index]) continue;
-    const int result = io_uring_register_files_update(&ring_.raw(), static_cast<unsigned>(index), &descriptor.fd, 1);
-    if (result != 1) return;  // goes unregistered: slower, not wrong
-    file_places_[index] = true;
-    descriptor.fixed_index = static_cast<int32_t>(index);
-    return;
-  }
-}
-
-void UringBackend::unregister_descriptor(Descriptor& descriptor) noexcept {
-  if (descriptor.fixed_index < 0) return;
-  const unsigned index = static_cast<unsigned>(descriptor.fixed_index);
-  int none = -1;
-  const int result = io_uring_register_files_update(&ring_.raw(), index, &none, 1);
-  if (result == 1) file_places_[index] = false;  // else the place is lost, the file is not
-  descriptor.fixed_index = -1;
-}
-
-Result<void> UringBackend::register_arena(std::span<std::byte> arena) noexcept {
-  if (arenas_.empty()) return fail(ErrorCode::exhausted, "register arena");
-  uintptr_t begin = reinterpret_cast<uintptr_t>(arena.data());
-  const uintptr_t end = begin + arena.size();
-  for (size_t index = 0; index < arenas_.size() && begin < end; ++index) {
-    if (arenas_[index].end != 0) continue;
-    const uint64_t size = end - begin < arena_chunk_size ? end - begin : arena_chunk_size;
-    const iovec range{reinterpret_cast<void*>(begin), size};
-    const __u64 tag = 0;
-    const int result =
-        io_uring_register_buffers_update_tag(&ring_.raw(), static_cast<unsigned>(index), &range, &tag, 1);
-    if (result != 1) {
-      unregister_arena(arena);
-      return fail_errno(result < 0 ? -result : EINVAL, "register arena");
-    }
-    arenas_[index] = {begin, begin + size};
-    if (index >= arenas_end_) arenas_end_ = static_cast<uint32_t>(index) + 1;
-    begin += size;
-  }
-  if (begin < end) {
-    unregister_arena(arena);
-    return fail(ErrorCode::exhausted, "register arena");
-  }
-  return {};
-}
-
-void UringBackend::unregister_arena(std::span<std::byte> arena) noexcept {
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(arena.data());
-  const uintptr_t end = begin + arena.size();
-  for (size_t index = 0; index < arenas_.size(); ++index) {
-    if (arenas_[index].end == 0 || arenas_[index].begin < begin || arenas_[index].end > end) continue;
-    const iovec none{nullptr, 0};
-    const __u64 tag = 0;
-    const int result = io_uring_register_buffers_update_tag(&ring_.raw(), static_cast<unsigned>(index), &none, &tag, 1);
-    static_cast<void>(result);  // the range is out of our table either way
-    arenas_[index] = {};
-  }
-  while (arenas_end_ > 0 && arenas_[arenas_end_ - 1].end == 0) --arenas_end_;
 }
 
 }  // namespace spindle

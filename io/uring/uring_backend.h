@@ -22,6 +22,7 @@
 
 #include "io/backend.h"
 #include "io/uring/capabilities.h"
+#include "io/uring/idle_spin.h"
 #include "io/uring/ring.h"
 
 namespace spindle {
@@ -37,6 +38,7 @@ struct UringOptions {
   /// The longest that a second completion is waited for. Not shorter than a kernel tick: measured, a nearer deadline
   /// costs more than batching brings (docs/ARCHITECTURE.md, "Batching").
   Duration batch_timeout = std::chrono::milliseconds(8);
+  IdleSpinOptions spin;               ///< looking for a completion before sleeping, where that is measured to pay
 };
 
 class UringBackend final : public Backend {
@@ -59,6 +61,7 @@ class UringBackend final : public Backend {
     uint64_t refused_enters = 0;  ///< EAGAIN, EBUSY
   };
   const Counters& counters() const noexcept { return counters_; }
+  const IdleSpin& spin() const noexcept { return spin_; }
   uint32_t in_flight_count() const noexcept { return in_flight_count_; }
 
   Time now() noexcept override;
@@ -89,7 +92,7 @@ class UringBackend final : public Backend {
     uintptr_t end = 0;  ///< 0: the place is free
   };
 
-  explicit UringBackend(const UringOptions& options) : options_(options) {}
+  explicit UringBackend(const UringOptions& options) : options_(options), spin_(options.spin) {}
   Result<void> open();
   void try_registrations();
   bool arm_wake() noexcept;
@@ -101,6 +104,9 @@ class UringBackend final : public Backend {
   void stage_cancels() noexcept;
   uint32_t wait_count() const noexcept;
   void wait_timed(Time until, uint32_t count) noexcept;
+  void wait_watching(Time until, IdleSpin::Way way) noexcept;
+  bool look(Time begin, Time until) noexcept;
+  bool look_until(Time end) noexcept;
   void enter_untimed(uint32_t count) noexcept;
   void after_enter(int number) noexcept;
   void note_refused(int number) noexcept;
@@ -109,6 +115,7 @@ class UringBackend final : public Backend {
   void handle_special(uint64_t tag) noexcept;
 
   UringOptions options_;
+  IdleSpin spin_;
   Ring ring_;
   Capabilities capabilities_;
   Counters counters_;
