@@ -2,6 +2,7 @@
 // returned 0.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "io/uring/capabilities.h"
@@ -15,7 +16,7 @@ namespace spindle {
 Result<void> try_ring(Ring& ring);
 /// The ring's flags and features, with the reasons for what is missing.
 void describe_ring(const Ring& ring, const RingOptions& options, Capabilities& capabilities);
-/// Why a registration failed, with the figure that it needs.
-std::string explain_registration_failure(int number);
+/// Why a registration failed, and what would help. `size`: the bytes that were to be locked, 0 where it is a table.
+std::string explain_registration_failure(int number, uint64_t size = 0);
 
 }  // namespace spindle
