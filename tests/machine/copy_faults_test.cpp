@@ -5,7 +5,7 @@
 // any other errno is the answer, with the operation that met it; a sync that failed stays failed.
 #include <doctest/doctest.h>
 
-#include <array>
+#include <algorithm>
 #include <vector>
 
 #include "tests/machine/faulty_files.h"

@@ -2,6 +2,7 @@
 // misaligned, exact transfers of one block to 2 MiB, ends of files, allocation, syncs.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <bit>
 #include <vector>
 
