@@ -89,9 +89,9 @@ class Server {
     answer.insert(answer.end(), begin, begin + sizeof(part));
   }
 
-  void reply(int number, const Bytes& answer) {
+  void reply(uint64_t request, int number, const Bytes& answer) {
     const size_t size = number == 0 ? answer.size() : 0;
-    fuse_out_header head{static_cast<uint32_t>(sizeof(fuse_out_header) + size), -number, header().unique};
+    fuse_out_header head{static_cast<uint32_t>(sizeof(fuse_out_header) + size), -number, request};
     iovec parts[2] = {{&head, sizeof(head)}, {const_cast<std::byte*>(answer.data()), size}};
     const ssize_t ignored = ::writev(device_, parts, 2);  // ENOENT: the request was given up
     static_cast<void>(ignored);
@@ -99,19 +99,30 @@ class Server {
 
   void handle() {
     const uint32_t opcode = header().opcode;
-    if (opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == FUSE_INTERRUPT) return;  // no answer
+    if (opcode == FUSE_INTERRUPT) return give_up(body<fuse_interrupt_in>().unique);
+    if (opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET) return;  // want no answer
     const Request kind = request_of(opcode);
     const uint32_t index = plan_.served[static_cast<uint32_t>(kind)].fetch_add(1, std::memory_order_relaxed);
     transfer_max_ = UINT32_MAX;
     if (plan_.is_armed.load(std::memory_order_acquire) && plan_.fault.request == kind && index >= plan_.fault.index &&
         index - plan_.fault.index < plan_.fault.times) {
       plan_.hits.fetch_add(1, std::memory_order_relaxed);
-      if (plan_.fault.number != 0) return reply(plan_.fault.number, {});
+      if (plan_.fault.hangs) {
+        hanging_ = header().unique;
+        return;
+      }
+      if (plan_.fault.number != 0) return reply(header().unique, plan_.fault.number, {});
       transfer_max_ = plan_.fault.short_size;
     }
     Bytes answer;
     const int number = answer_well(answer);
-    reply(number, answer);
+    reply(header().unique, number, answer);
+  }
+
+  void give_up(uint64_t request) {
+    if (request != hanging_) return;
+    reply(request, EINTR, {});
+    hanging_ = 0;
   }
 
   int answer_well(Bytes& answer) {
@@ -252,12 +263,14 @@ class Server {
   }
   // A file that polls as ready is read by the ring in place, and what comes short the kernel reads on by itself; of
   // FOPEN_DIRECT_IO files it does that from the old offset, and takes the wrong bytes (seen on 6.18). A file that polls
-  // as never ready, with an error pending so that nobody waits for it, is read by a worker, and a short count reported.
+  // as never ready, with an error pending so that nobody waits for it, is read by a worker, a short count is reported,
+  // and a server that hangs does not hang the thread of the loop.
   int poll(Bytes& answer) {
-    const bool has_short_reads = plan_.is_armed.load(std::memory_order_acquire) &&
-                                 plan_.fault.request == Request::read && plan_.fault.number == 0;
+    const Fault& fault = plan_.fault;
+    const bool is_short = fault.request == Request::read && fault.number == 0;
+    const bool hides = plan_.is_armed.load(std::memory_order_acquire) && (is_short || fault.hangs);
     fuse_poll_out out{};
-    out.revents = has_short_reads ? POLLERR : POLLIN | POLLOUT;
+    out.revents = hides ? POLLERR : POLLIN | POLLOUT;
     append(answer, out);
     return 0;
   }
@@ -276,6 +289,7 @@ class Server {
   std::map<uint64_t, Node> nodes_;
   uint64_t next_node_ = FUSE_ROOT_ID + 1;
   uint32_t transfer_max_ = UINT32_MAX;  ///< for the request in hand
+  uint64_t hanging_ = 0;  ///< a request without an answer
 };
 
 /// All but the standard ones and these two.

@@ -1,4 +1,5 @@
-// A file system of the tests that answers as they want: any errno, short counts, at the N-th request of a kind.
+// A file system of the tests that answers as they want: any errno, a short count or nothing, at the N-th request of
+// a kind.
 //
 // It speaks FUSE's protocol over /dev/fuse itself (no libfuse, so nothing to install) in a child process, and keeps
 // its files in memory. Every read and write of a File arrives here as one request (FOPEN_DIRECT_IO, nothing cached),
@@ -48,10 +49,11 @@ const char* name_of(Request request) noexcept;
 
 struct Fault {
   Request request = Request::other;
-  uint32_t index = 0;       ///< of the first request of that kind that is hit, from 0
-  uint32_t times = 1;       ///< how many in a row
-  int32_t number = 0;       ///< the errno; 0: a read or write is short
+  uint32_t index = 0;  ///< of the first request of that kind that is hit, from 0
+  uint32_t times = 1;  ///< how many in a row
+  int32_t number = 0;  ///< the errno; 0: a read or write is short
   uint32_t short_size = 0;  ///< the bytes that a short one transfers at most
+  bool hangs = false;  ///< no answer at all, until the kernel gives the request up; then EINTR
 };
 
 /// Shared with the child. The test writes the fault while nothing is asked.
