@@ -88,6 +88,30 @@ bool is_copied(const FaultyFiles& files) {
   return size == source_size;
 }
 
+TEST_CASE("the faulty files themselves are files: renamed, removed, their folder synced; and fail when told to") {
+  FaultyFiles files(source_size);
+  if (!files.is_mounted()) return skip(files.obstacle());
+  CHECK(run_copy(files).has_value());
+  CHECK(::rename(files.file("target").c_str(), files.file("final").c_str()) == 0);
+  CHECK_FALSE(is_copied(files));
+  CHECK(std::filesystem::file_size(files.file("final")) == source_size);
+  const int folder = ::open(files.file("").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  REQUIRE(folder >= 0);
+  CHECK(::fsync(folder) == 0);
+  files.arm({.request = Request::fsync_folder, .number = EIO});
+  CHECK(::fsync(folder) < 0);
+  CHECK(errno == EIO);
+  ::close(folder);
+  files.arm({.request = Request::rename, .number = ENOSPC});
+  CHECK(::rename(files.file("final").c_str(), files.file("target").c_str()) < 0);
+  CHECK(errno == ENOSPC);
+  CHECK(::rename(files.file("final").c_str(), files.file("target").c_str()) == 0);
+  CHECK(files.served_count(Request::rename) == 2);
+  CHECK(is_copied(files));
+  CHECK(::unlink(files.file("target").c_str()) == 0);
+  CHECK_FALSE(std::filesystem::exists(files.file("target")));
+}
+
 /// What `where` says when a request of this kind failed; a second name where either may be meant.
 struct Place {
   Request request;
@@ -295,7 +319,7 @@ TEST_CASE("writes that take nothing, without end, are an error and not a hang") 
   clean(files);
 }
 
-TEST_CASE("as many EAGAINs in a row as an operation is tried again are gone on with, at every block anew") {
+TEST_CASE("as many EAGAINs in a row as an operation is tried again are gone on with") {
   FaultyFiles files(source_size);
   if (!files.is_mounted()) return skip(files.obstacle());
   for (const Request request : {Request::read, Request::write, Request::fsync, Request::allocate, Request::open}) {
@@ -308,6 +332,22 @@ TEST_CASE("as many EAGAINs in a row as an operation is tried again are gone on w
     CHECK(is_copied(files));
     clean(files);
   }
+}
+
+TEST_CASE("an operation that gets on between EAGAINs is tried again as often after each part as at first") {
+  FaultyFiles files(source_size);
+  if (!files.is_mounted()) return skip(files.obstacle());
+  files.arm({.request = Request::write,
+             .times = UINT32_MAX,
+             .number = EAGAIN,
+             .short_size = chunk_size / 4,
+             .short_every = operation_retries_max + 1u});
+  const Result<void> result = run_copy(files);
+  CHECK(files.hits_count() >= 16 * (operation_retries_max + 1u));
+  CHECK_MESSAGE(result.has_value(), (result.has_value() ? std::string() : describe(result.error())));
+  files.disarm();
+  CHECK(is_copied(files));
+  clean(files);
 }
 
 }  // namespace

@@ -111,7 +111,9 @@ class Server {
         hanging_ = header().unique;
         return;
       }
-      if (plan_.fault.number != 0) return reply(header().unique, plan_.fault.number, {});
+      const uint32_t every = plan_.fault.short_every;
+      const bool is_short = plan_.fault.number == 0 || (every > 0 && (index - plan_.fault.index + 1) % every == 0);
+      if (!is_short) return reply(header().unique, plan_.fault.number, {});
       transfer_max_ = plan_.fault.short_size;
     }
     Bytes answer;

@@ -53,6 +53,7 @@ struct Fault {
   uint32_t times = 1;  ///< how many in a row
   int32_t number = 0;  ///< the errno; 0: a read or write is short
   uint32_t short_size = 0;  ///< the bytes that a short one transfers at most
+  uint32_t short_every = 0; ///< n: every n-th of those hit is short, the others get the errno
   bool hangs = false;  ///< no answer at all, until the kernel gives the request up; then EINTR
 };
 
