@@ -263,14 +263,14 @@ class Server {
     append(answer, out);
     return 0;
   }
-  // A file that polls as ready is read by the ring in place, and what comes short the kernel reads on by itself; of
+  // A file that polls as ready is read by the ring in place, and after a part the kernel goes on by itself; of
   // FOPEN_DIRECT_IO files it does that from the old offset, and takes the wrong bytes (seen on 6.18). A file that polls
-  // as never ready, with an error pending so that nobody waits for it, is read by a worker, a short count is reported,
-  // and a server that hangs does not hang the thread of the loop.
+  // as never ready, with an error pending so that nobody waits for it, is read by a worker, which reports a short
+  // count, and which may hang without the thread of the loop.
   int poll(Bytes& answer) {
     const Fault& fault = plan_.fault;
     const bool is_short = fault.request == Request::read && fault.number == 0;
-    const bool hides = plan_.is_armed.load(std::memory_order_acquire) && (is_short || fault.hangs);
+    const bool hides = plan_.is_armed.load(std::memory_order_acquire) && (is_short || fault.hangs || fault.in_worker);
     fuse_poll_out out{};
     out.revents = hides ? POLLERR : POLLIN | POLLOUT;
     append(answer, out);

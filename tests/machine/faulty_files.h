@@ -55,6 +55,8 @@ struct Fault {
   uint32_t short_size = 0;  ///< the bytes that a short one transfers at most
   uint32_t short_every = 0; ///< n: every n-th of those hit is short, the others get the errno
   bool hangs = false;  ///< no answer at all, until the kernel gives the request up; then EINTR
+  /// Reads are made by a worker of the kernel, not in the loop's thread: always where they are short or hang.
+  bool in_worker = false;
 };
 
 /// Shared with the child. The test writes the fault while nothing is asked.
