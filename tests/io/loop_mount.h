@@ -69,9 +69,12 @@ inline bool unmount(const std::string& at) {
 /// A block device over a new sparse file, for as long as this object.
 class LoopImage {
  public:
-  LoopImage(const std::string& image, uint64_t size, uint32_t sector_size) {
-    backing_ = ::open(image.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (backing_ < 0 || ::ftruncate(backing_, static_cast<off_t>(size)) < 0) return;
+  /// The file is made in `folder`, without a name.
+  LoopImage(const std::string& folder, uint64_t size, uint32_t sector_size) {
+    std::string image = folder + "/image-XXXXXX";
+    backing_ = ::mkostemp(image.data(), O_CLOEXEC);
+    if (backing_ < 0 || ::unlink(image.c_str()) < 0) return;
+    if (::ftruncate(backing_, static_cast<off_t>(size)) < 0) return;
     // Whoever else takes the free device in between wins: the next one, then.
     for (int attempt = 0; attempt < attempts_max && !is_set_up_; ++attempt) set_up(sector_size);
   }
@@ -122,7 +125,7 @@ struct LoopFormat {
 class LoopMount {
  public:
   explicit LoopMount(const LoopFormat& format)
-      : at_(folder_.file("mount")), image_(folder_.file("image"), format.size, format.sector_size) {
+      : at_(folder_.file("mount")), image_(folder_.path(), format.size, format.sector_size) {
     REQUIRE(::mkdir(at_.c_str(), 0700) == 0);
     obstacle_ = mount_as(format.type);
   }
