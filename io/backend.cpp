@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "io/device_queue.h"
 #include "runtime/loop.h"
 
 namespace spindle {
@@ -47,7 +48,40 @@ void Backend::drop(std::unique_ptr<Descriptor> descriptor) noexcept {
   dropped_.push_back(dropped);
   if (dropped.is_closing) return;  // its close(), which is under way, frees it
   if (dropped.live_count == 0) return close_dropped(dropped);
-  cancel_all(dropped);  // the last one to end closes
+  cancel_all_of(dropped);  // the last one to end closes
+}
+
+void Backend::submit_to_queue(Operation& operation) noexcept {
+  const bool waits_for_others = operation.opcode() != Opcode::close;
+  if (waits_for_others && !operation.descriptor()->queue->admit(operation, loop_->now())) return;
+  submit_to_backend(operation);
+}
+
+void Backend::release_to_queue(Operation& operation) noexcept {
+  if (operation.opcode() == Opcode::close || operation.place == Operation::Place::held) return;
+  DeviceQueue& queue = *operation.descriptor()->queue;
+  const Time now = loop_->now();
+  queue.release(operation, now);
+  while (Operation* next = queue.take_next(now)) submit_to_backend(*next);
+}
+
+void Backend::note_abandoned(Operation& operation) noexcept {
+  operation.place = Operation::Place::outside;
+  if constexpr (Ledger::enabled) ledger_.note_abandoned(operation);
+  const Descriptor* descriptor = operation.descriptor();
+  if (descriptor == nullptr || descriptor->queue == nullptr || operation.opcode() == Opcode::close) return;
+  descriptor->queue->release(operation, loop_->now());
+}
+
+void Backend::cancel_held(Operation& operation) noexcept {
+  operation.descriptor()->queue->remove(operation);
+  operation.place = Operation::Place::held;  // for release_to_queue(): it never was with the backend
+  operation.deliver(-ECANCELED);
+}
+
+void Backend::cancel_all_of(Descriptor& descriptor) noexcept {
+  if (descriptor.queue != nullptr) descriptor.queue->cancel_all(descriptor);
+  cancel_all(descriptor);
 }
 
 void Backend::note_drained(Descriptor& descriptor) noexcept {

@@ -26,14 +26,21 @@ class Backend : public Reactor {
 
   /// Takes the operation until deliver(). Never fails: what can't go now waits, FIFO. Does not suspend.
   void submit(Operation& operation) noexcept {
-    if (Descriptor* descriptor = operation.descriptor()) ++descriptor->live_count;
+    Descriptor* const descriptor = operation.descriptor();
+    if (descriptor != nullptr) ++descriptor->live_count;
     if constexpr (Ledger::enabled) ledger_.note_submit(operation);
+    if (descriptor != nullptr && descriptor->queue != nullptr) [[unlikely]]
+      return submit_to_queue(operation);
     submit_to_backend(operation);
   }
   /// Asks for an early end of a submitted operation. Its own completion decides.
   virtual void cancel(Operation& operation) noexcept = 0;
-  /// Asks the same of every operation on the descriptor.
+  /// The same, of an operation that a device queue holds.
+  void cancel_held(Operation& operation) noexcept;
+  /// Asks the same of every operation on the descriptor that the backend has.
   virtual void cancel_all(Descriptor& descriptor) noexcept = 0;
+  /// And of those that its device queue holds.
+  void cancel_all_of(Descriptor& descriptor) noexcept;
   /// The operation's frame is going away in a dying loop: forget it.
   virtual void abandon(Operation& operation) noexcept = 0;
 
@@ -56,7 +63,10 @@ class Backend : public Reactor {
   void note_final(Operation& operation) noexcept {
     if constexpr (Ledger::enabled) ledger_.note_final(operation);
     Descriptor* descriptor = operation.descriptor();
-    if (descriptor == nullptr || --descriptor->live_count > 0) return;
+    if (descriptor == nullptr) return;
+    if (descriptor->queue != nullptr) [[unlikely]]
+      release_to_queue(operation);
+    if (--descriptor->live_count > 0) return;
     if (descriptor->is_closing || descriptor->is_dropped) [[unlikely]]
       note_drained(*descriptor);
   }
@@ -69,6 +79,8 @@ class Backend : public Reactor {
  protected:
   Backend() noexcept = default;
   virtual void submit_to_backend(Operation& operation) noexcept = 0;
+  /// For a host that was killed: the operation ends without anybody being told.
+  void note_abandoned(Operation& operation) noexcept;
   /// For a host that was killed: dropped files are forgotten, not closed.
   void forget_dropped() noexcept;
 
@@ -77,6 +89,8 @@ class Backend : public Reactor {
  private:
   friend class ClosingOperation;
   void note_drained(Descriptor& descriptor) noexcept;
+  void submit_to_queue(Operation& operation) noexcept;
+  void release_to_queue(Operation& operation) noexcept;
   void close_dropped(Descriptor& descriptor) noexcept;
 
   Loop* loop_ = nullptr;

@@ -15,6 +15,7 @@ namespace spindle {
 
 class Backend;
 class ClosingOperation;
+class DeviceQueue;
 
 struct Descriptor : ListHook<Descriptor> {
   /// `name` is for messages.
@@ -29,6 +30,7 @@ struct Descriptor : ListHook<Descriptor> {
   }
 
   Backend* backend;
+  DeviceQueue* queue = nullptr;  ///< borrowed; null: nothing waits for others
   std::string path;          ///< for messages
   int32_t fd = -1;
   int32_t fixed_index = -1;  ///< in the ring's file table; -1: not registered

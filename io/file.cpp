@@ -53,6 +53,7 @@ Task<Result<void>> File::open_descriptor(Descriptor& descriptor, OpenOptions opt
 Task<Result<File>> File::open_as(std::string path, OpenOptions options, bool direct) {
   Backend& backend = Backend::current();
   File file(std::make_unique<Descriptor>(backend, std::move(path)));
+  file.descriptor_->queue = options.queue;
   co_await ok(open_descriptor(*file.descriptor_, options, direct));
   co_await ok(file.learn_alignment());
   co_return std::move(file);
@@ -114,7 +115,7 @@ Task<Result<void>> File::close() {
   co_await shielded.enter();
   descriptor.is_closing = true;  // nothing new begins from here on
   if (descriptor.live_count > 0) {
-    descriptor.backend->cancel_all(descriptor);
+    descriptor.backend->cancel_all_of(descriptor);
     descriptor.drained.reset();
     if (descriptor.live_count > 0) {
       const Result<void> drained = co_await descriptor.drained.wait();

@@ -26,6 +26,7 @@
 #include "io/backend.h"
 #include "io/descriptor.h"
 #include "io/operation.h"
+#include "io/timed_transfer.h"
 #include "runtime/task.h"
 
 namespace spindle {
@@ -44,13 +45,9 @@ struct OpenOptions {
   bool exclusive = false;  ///< with create: fail (EEXIST) if it does exist
   bool truncate = false;   ///< empty it; with Access::read_write
   uint32_t mode = 0644;    ///< permissions of a file that is made
+  DeviceQueue* queue = nullptr;  ///< of its device, borrowed until the file is closed; null: no limit, no classes
 };
 static_assert(std::is_trivially_destructible_v<OpenOptions>);
-
-struct WriteOptions {
-  bool durable = false;  ///< RWF_DSYNC: data, and the metadata needed to read it, are on the device when it completes
-};
-static_assert(std::is_trivially_destructible_v<WriteOptions>);
 
 /// A read or write that may be short. Result<uint64_t>: bytes transferred; a read of 0 is the end of the file.
 class [[nodiscard]] TransferOnce final : public LeafAwait<TransferOnce, Operation> {
@@ -70,15 +67,17 @@ class [[nodiscard]] TransferOnce final : public LeafAwait<TransferOnce, Operatio
 /// A read or write of everything asked for. Result<void>; Error::transferred tells how far a failed one came.
 class [[nodiscard]] TransferExact final : public LeafAwait<TransferExact, Operation> {
  public:
-  TransferExact(Descriptor& file, Opcode opcode, void* memory, uint64_t size, uint64_t offset, bool durable) noexcept
+  TransferExact(Descriptor& file, Opcode opcode, std::span<std::byte> memory, uint64_t offset,
+                WriteOptions options) noexcept
       : LeafAwait(*file.backend, opcode, &file) {
-    set_transfer(memory, size, offset, Mode::exact);
-    is_durable_ = durable;
+    set_transfer(memory.data(), memory.size(), offset, Mode::exact);
+    set_options(options);
   }
-  TransferExact(Descriptor& file, Opcode opcode, std::span<iovec> vector, uint64_t offset, bool durable) noexcept
+  TransferExact(Descriptor& file, Opcode opcode, std::span<iovec> vector, uint64_t offset,
+                WriteOptions options) noexcept
       : LeafAwait(*file.backend, opcode, &file) {
     set_vector(vector, offset, Mode::exact);
-    is_durable_ = durable;
+    set_options(options);
   }
   ~TransferExact() { abandon_if_dying(); }
   bool begin(Loop&) noexcept { return begin_transfer(); }
@@ -137,20 +136,28 @@ class File {
     return TransferOnce(record(), Opcode::write, const_cast<std::byte*>(memory.data()), memory.size(), offset);
   }
   /// Result<void>: all of `memory`, or an error; `end_of_file` when the file is too short.
-  TransferExact read_exact_at(uint64_t offset, std::span<std::byte> memory) noexcept {
-    return TransferExact(record(), Opcode::read, memory.data(), memory.size(), offset, false);
+  TransferExact read_exact_at(uint64_t offset, std::span<std::byte> memory, ReadOptions options = {}) noexcept {
+    return TransferExact(record(), Opcode::read, memory, offset, as_write(options));
   }
   /// Result<void>: all of `memory`, or an error; what is short is continued.
   TransferExact write_all_at(uint64_t offset, std::span<const std::byte> memory, WriteOptions options = {}) noexcept {
-    return TransferExact(record(), Opcode::write, const_cast<std::byte*>(memory.data()), memory.size(), offset,
-                         options.durable);
+    return TransferExact(record(), Opcode::write, as_mutable(memory), offset, options);
+  }
+  /// The same with a deadline: `timed_out` when it passes first. What it had moved by then is in Error::transferred.
+  TimedTransfer read_exact_before(Time deadline, uint64_t offset, std::span<std::byte> memory,
+                                  ReadOptions options = {}) noexcept {
+    return TimedTransfer(deadline, record(), Opcode::read, memory, offset, as_write(options));
+  }
+  TimedTransfer write_all_before(Time deadline, uint64_t offset, std::span<const std::byte> memory,
+                                 WriteOptions options = {}) noexcept {
+    return TimedTransfer(deadline, record(), Opcode::write, as_mutable(memory), offset, options);
   }
   /// Vectored forms. The array is borrowed until the await returns, and used up (short counts move its entries).
-  TransferExact read_exact_at(uint64_t offset, std::span<iovec> vector) noexcept {
-    return TransferExact(record(), Opcode::readv, vector, offset, false);
+  TransferExact read_exact_at(uint64_t offset, std::span<iovec> vector, ReadOptions options = {}) noexcept {
+    return TransferExact(record(), Opcode::readv, vector, offset, as_write(options));
   }
   TransferExact write_all_at(uint64_t offset, std::span<iovec> vector, WriteOptions options = {}) noexcept {
-    return TransferExact(record(), Opcode::writev, vector, offset, options.durable);
+    return TransferExact(record(), Opcode::writev, vector, offset, options);
   }
   /// Result<void>: fsync(2). Covers what was acknowledged before it began. A failure is final for this file.
   PlainOperation sync() noexcept { return PlainOperation(record(), Opcode::sync, 0, 0); }
@@ -169,6 +176,11 @@ class File {
   Descriptor& record() const noexcept {
     SPINDLE_ASSERT(descriptor_ != nullptr, "a File that was moved away");
     return *descriptor_;
+  }
+  static WriteOptions as_write(ReadOptions options) noexcept { return {false, options.io_class}; }
+  /// A write's memory is not written to; the operation's struct serves both ways.
+  static std::span<std::byte> as_mutable(std::span<const std::byte> memory) noexcept {
+    return {const_cast<std::byte*>(memory.data()), memory.size()};
   }
   static Task<Result<void>> open_descriptor(Descriptor& descriptor, OpenOptions options, bool direct);
   static Task<Result<File>> open_as(std::string path, OpenOptions options, bool direct);

@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "io/backend.h"
+#include "io/device_queue.h"
 
 namespace spindle {
 
@@ -29,6 +30,7 @@ void Operation::explain(std::string& text) const {
   if (is_transfer() || opcode_ == Opcode::allocate) text += " at " + std::to_string(offset_);
   if (descriptor_ != nullptr) text += " on " + descriptor_->path;
   if (opcode_ == Opcode::open) text += std::string(" ") + path_;
+  if (place == Place::held) text += " (held by the device's queue)";
   if (place == Place::queued) text += " (queued)";
   if (is_cancel_requested_) text += " (cancel requested)";
 }
@@ -149,10 +151,15 @@ void Operation::resubmit() noexcept { backend_->resubmit(*this); }
 void Operation::on_cancel() noexcept {
   if (is_cancel_requested_ || !is_cancellable()) return;
   is_cancel_requested_ = true;
+  if (place == Place::held) return backend_->cancel_held(*this);
   backend_->cancel(*this);
 }
 
-void Operation::on_abandon() noexcept { backend_->abandon(*this); }
+void Operation::on_abandon() noexcept {
+  if (place != Place::held) return backend_->abandon(*this);
+  descriptor_->queue->remove(*this);
+  backend_->abandon(*this);
+}
 
 void Operation::submit_detached(Detached detached) noexcept {
   is_detached_ = true;

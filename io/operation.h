@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 #include "runtime/leaf.h"
 
@@ -36,13 +37,27 @@ inline constexpr uint8_t operation_retries_max = 64;
 /// (MAX_RW_COUNT, 2 GiB minus a page) and a multiple of every block size.
 inline constexpr uint64_t transfer_size_max = uint64_t{1} << 30;
 
+/// Who may make whom wait on a device: see DeviceQueue.
+enum class IoClass : uint8_t { foreground, background };
+inline constexpr size_t io_class_count = 2;
+
+/// How a transfer is to be done. (Aggregates without a destructor: safe to be made in an awaiting expression.)
+struct ReadOptions {
+  IoClass io_class = IoClass::foreground;  ///< of no effect without a DeviceQueue
+};
+struct WriteOptions {
+  bool durable = false;  ///< RWF_DSYNC: data, and the metadata needed to read it, are on the device when it completes
+  IoClass io_class = IoClass::foreground;
+};
+static_assert(std::is_trivially_destructible_v<ReadOptions> && std::is_trivially_destructible_v<WriteOptions>);
+
 class Operation : public Leaf, public UncheckedListHook<Operation> {
  public:
   /// once: a short count is a result. exact: go on until everything is transferred.
   enum class Mode : uint8_t { once, exact };
-  /// Where the backend has it; of no meaning before it is submitted. Linked into a list of the backend's while it is
-  /// queued, or in flight with a cancel that was not handed over yet.
-  enum class Place : uint8_t { outside, queued, in_flight, in_flight_cancelling };
+  /// Where the backend has it; of no meaning before it is submitted. Linked into a list of the device queue's while it
+  /// is held there, of the backend's while it is queued, or in flight with a cancel that was not handed over yet.
+  enum class Place : uint8_t { outside, held, queued, in_flight, in_flight_cancelling };
 
   Operation(Backend& backend, Opcode opcode, Descriptor* descriptor) noexcept
       : opcode_(opcode), backend_(&backend), descriptor_(descriptor) {}
@@ -61,12 +76,13 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   }
   uint64_t offset() const noexcept { return offset_; }
   std::span<iovec> vector() const noexcept { return {parts_, parts_count_}; }
+  IoClass io_class() const noexcept { return io_class_; }
   bool is_durable() const noexcept { return is_durable_; }  ///< write with RWF_DSYNC
-  const char* path() const noexcept { return path_; }       ///< open
+  const char* path() const noexcept { return path_; }  ///< open
   int32_t open_flags() const noexcept { return open_flags_; }
   uint32_t open_mode() const noexcept { return open_mode_; }
   struct statx* status() const noexcept { return status_; }  ///< stat: written by the backend
-  uint64_t size() const noexcept { return size_; }           ///< transfer or allocate: bytes in all
+  uint64_t size() const noexcept { return size_; }  ///< transfer or allocate: bytes in all
   uint64_t transferred() const noexcept { return is_transfer() ? size_ - left_ : 0; }
   bool is_cancel_requested() const noexcept { return is_cancel_requested_; }
   /// For backends that cancel all operations of a descriptor: the outcome of each is its own completion's.
@@ -103,6 +119,10 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
     mode_ = mode;
   }
   void set_vector(std::span<iovec> vector, uint64_t offset, Mode mode) noexcept;
+  void set_options(WriteOptions options) noexcept {
+    is_durable_ = options.durable;
+    io_class_ = options.io_class;
+  }
   void fail_with(Error error) noexcept {
     failed_ = true;
     error_ = error;
@@ -121,6 +141,7 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   bool failed_ = false;
   bool is_detached_ = false;
   uint8_t retry_count_ = 0;
+  IoClass io_class_ = IoClass::foreground;
   int32_t result_ = 0;  ///< open: the descriptor
   Backend* backend_;
   Descriptor* descriptor_;
@@ -128,14 +149,14 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   uint64_t left_ = 0;  ///< transfers: of size_, what is still to be done
   uint64_t offset_ = 0;
   // What only some opcodes have stays as it is for the others: this object is made for every read of a block.
-  void* memory_;          ///< read, write: what is left of it
+  void* memory_;  ///< read, write: what is left of it
   uint32_t parts_count_;  ///< readv, writev
-  uint32_t open_mode_;    ///< open
-  int32_t open_flags_;    ///< open
+  uint32_t open_mode_;  ///< open
+  int32_t open_flags_;  ///< open
   union {
-    iovec* parts_;            ///< readv, writev: what is left of it
-    const char* path_;        ///< open
-    struct statx* status_;    ///< stat
+    iovec* parts_;  ///< readv, writev: what is left of it
+    const char* path_;  ///< open
+    struct statx* status_;  ///< stat
     Detached detached_done_;  ///< detached operations have no such argument
   };
   union {

@@ -163,16 +163,14 @@ void SimBackend::forget_all() noexcept {
     const bool changes_disk = is_write || operation.opcode() == Opcode::allocate || operation.opcode() == Opcode::open;
     if (outcome == 1 && changes_disk) execute(operation);
     if (outcome == 2 && is_write) write_some_sectors(operation);
-    operation.place = Operation::Place::outside;
-    if constexpr (Ledger::enabled) ledger_.note_abandoned(operation);
+    note_abandoned(operation);
   }
   pending_.clear();
   in_flight_count_ = 0;
   next_due_ = time_never;
   while (!queued_.empty()) {
     Operation& operation = queued_.pop_front();
-    operation.place = Operation::Place::outside;
-    if constexpr (Ledger::enabled) ledger_.note_abandoned(operation);
+    note_abandoned(operation);
   }
 }
 

@@ -52,7 +52,9 @@ Task<Result<uint64_t>> read_once(Stage& stage, uint64_t offset, size_t size) {
 
 Task<Result<void>> move_all(Stage& stage, Opcode opcode, uint64_t offset, size_t size, bool durable) {
   const std::span<std::byte> memory = stage.memory(size);
-  co_return co_await TransferExact(stage.descriptor(), opcode, memory.data(), memory.size(), offset, durable);
+  WriteOptions options;
+  options.durable = durable;
+  co_return co_await TransferExact(stage.descriptor(), opcode, memory, offset, options);
 }
 
 Task<Result<void>> plain(Stage& stage, Opcode opcode) {
@@ -153,7 +155,7 @@ TEST_CASE("a ragged count of direct I/O ends a composite: the rest can't be aske
 }
 
 Task<Result<void>> read_into_parts(Stage& stage, std::span<iovec> parts) {
-  co_return co_await TransferExact(stage.descriptor(), Opcode::readv, parts, 0, false);
+  co_return co_await TransferExact(stage.descriptor(), Opcode::readv, parts, 0, WriteOptions{});
 }
 
 TEST_CASE("a short vectored count moves on inside of its parts, past empty ones") {
@@ -170,7 +172,7 @@ TEST_CASE("a short vectored count moves on inside of its parts, past empty ones"
 }
 
 Task<Result<void>> write_parts(Stage& stage, std::span<iovec> vector) {
-  co_return co_await TransferExact(stage.descriptor(), Opcode::writev, vector, 0, false);
+  co_return co_await TransferExact(stage.descriptor(), Opcode::writev, vector, 0, WriteOptions{});
 }
 
 TEST_CASE("a failed sync poisons its file: changes are refused, reads are not") {
@@ -204,7 +206,8 @@ TEST_CASE("a failed durable write poisons its file, a failed plain one does not"
 }
 
 Task<Result<void>> read_huge(Stage& stage, std::byte* memory, uint64_t size) {
-  co_return co_await TransferExact(stage.descriptor(), Opcode::read, memory, size, 0, false);
+  const std::span<std::byte> whole(memory, size);
+  co_return co_await TransferExact(stage.descriptor(), Opcode::read, whole, 0, WriteOptions{});
 }
 
 TEST_CASE("a transfer of more than a backend takes at once is split") {
