@@ -30,13 +30,15 @@ inline void forbid_call(uint32_t call, int number) {
   SPINDLE_ASSERT(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0, "seccomp");
 }
 
-/// Becomes nobody, who may lock so many bytes. (A user who is nobody already only gets the limit.)
-inline void become_nobody(uint64_t lockable_size) {
+/// Becomes an ordinary user, who may lock so many bytes. (Who is one already only gets the limit.) It is a user of this
+/// process's own, not `nobody`: what is locked counts per user, and others may be running this test.
+inline void become_ordinary(uint64_t lockable_size) {
   const rlimit little{lockable_size, lockable_size};
   SPINDLE_ASSERT(::setrlimit(RLIMIT_MEMLOCK, &little) == 0, "setrlimit");
   if (::geteuid() != 0) return;
-  SPINDLE_ASSERT(::setresgid(65534, 65534, 65534) == 0, "setresgid");
-  SPINDLE_ASSERT(::setresuid(65534, 65534, 65534) == 0, "setresuid");
+  const auto number = static_cast<uint32_t>(20'000 + ::getpid() % 40'000);
+  SPINDLE_ASSERT(::setresgid(number, number, number) == 0, "setresgid");
+  SPINDLE_ASSERT(::setresuid(number, number, number) == 0, "setresuid");
 }
 
 }  // namespace spindle
