@@ -140,5 +140,38 @@ TEST_CASE("a large transfer with a fault at any of its requests goes on, or tell
   }
 }
 
+Task<Result<void>> transfer_before(const std::string& path, Request request, Memory& memory) {
+  File file = co_await ok(File::open(path, open_cached_new));
+  const std::span<std::byte> all = memory.all();
+  const Time deadline = Backend::current().now() + std::chrono::milliseconds(100);
+  if (request == Request::write) co_return co_await file.write_all_before(deadline, 0, all);
+  co_return co_await file.read_exact_before(deadline, 0, all);
+}
+
+TEST_CASE("a deadline ends a transfer that hangs in the file system, and what it had moved is told to the byte") {
+  FaultyFiles files(size_in_all);
+  if (!files.is_mounted()) return skip(files.obstacle());
+  for (const Request request : {Request::read, Request::write}) {
+    for (const uint32_t index : {0u, 1u}) {
+      CAPTURE(std::string(name_of(request)));
+      CAPTURE(index);
+      Memory memory(size_in_all);
+      if (request == Request::write) memory.fill_with_pattern();
+      files.arm({.request = request, .index = index, .times = UINT32_MAX, .hangs = true});
+      const std::string path = files.file(request == Request::write ? "target" : "source");
+      UringLoop ring;
+      const Result<void> result = run(ring.loop(), transfer_before, path, request, memory);
+      files.disarm();
+      REQUIRE(!result.has_value());
+      CHECK(result.error().code == ErrorCode::timed_out);
+      const uint64_t transferred = result.error().transferred;
+      CHECK(transferred < size_in_all);
+      if (request == Request::write) CHECK(size_of_target(files) == transferred);
+      CHECK(has_right_content(files, request, memory, transferred));
+      clean(files);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace spindle
