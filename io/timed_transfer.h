@@ -7,8 +7,8 @@
 namespace spindle {
 
 /// A read or write of everything asked for. Result<void>: `timed_out` when the deadline passed first;
-/// Error::transferred tells how far a failed one came. A deadline that has passed already submits nothing; one that passes later asks for
-/// an early end, wherever the request is, and the request's own completion decides, as with a cancel.
+/// Error::transferred tells how far a failed one came. A deadline that has passed already submits nothing; one that
+/// passes later asks for an early end, wherever the request is, and the request's own completion decides.
 class [[nodiscard]] TimedTransfer final : public LeafAwait<TimedTransfer, Operation> {
  public:
   TimedTransfer(Time deadline, Descriptor& file, Opcode opcode, std::span<std::byte> memory, uint64_t offset,
