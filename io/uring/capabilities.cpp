@@ -8,6 +8,15 @@
 
 namespace spindle {
 
+void Capabilities::set(Capability capability) {
+  for (Capability& entry : entries_) {
+    if (entry.name != capability.name) continue;
+    entry = std::move(capability);
+    return;
+  }
+  add(std::move(capability));
+}
+
 bool Capabilities::in_use(const std::string& name) const noexcept {
   for (const Capability& entry : entries_) {
     if (entry.name == name) return entry.in_use;

@@ -17,6 +17,8 @@ struct Capability {
 class Capabilities {
  public:
   void add(Capability capability) { entries_.push_back(std::move(capability)); }
+  /// Adds it, in the place of one with the same name.
+  void set(Capability capability);
   const std::vector<Capability>& entries() const noexcept { return entries_; }
   bool in_use(const std::string& name) const noexcept;
   /// One line per feature.

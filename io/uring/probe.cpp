@@ -75,14 +75,22 @@ bool kernel_is_at_least(uint32_t major, uint32_t minor) noexcept {
   return got_major > major || (got_major == major && got_minor >= minor);
 }
 
-std::string explain_registration_failure(int number) {
-  if (number == ENOMEM) {
-    rlimit limit{};
-    getrlimit(RLIMIT_MEMLOCK, &limit);
-    return "too little lockable memory: RLIMIT_MEMLOCK is " + std::to_string(limit.rlim_cur) +
-           " bytes; raise it (ulimit -l)";
+std::string explain_registration_failure(int number, uint64_t size) {
+  switch (number) {
+    case ENOMEM: {
+      rlimit limit{};
+      getrlimit(RLIMIT_MEMLOCK, &limit);
+      std::string text = "too little lockable memory: RLIMIT_MEMLOCK is " + std::to_string(limit.rlim_cur) + " bytes";
+      if (size > 0) text += ", and this needs " + std::to_string(size) + " more than is locked already";
+      return text + "; raise it (ulimit -l)";
+    }
+    case EPERM:
+    case EACCES:
+    case ENOSYS:
+      return std::string(std::strerror(number)) +
+             ": a seccomp filter forbids it; allow io_uring_register in its profile";
+    default: return std::strerror(number);
   }
-  return std::strerror(number);
 }
 
 }  // namespace spindle

@@ -2,6 +2,7 @@
 // returned 0.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "io/uring/capabilities.h"
@@ -17,7 +18,7 @@ Result<void> try_ring(Ring& ring);
 void describe_ring(const Ring& ring, const RingOptions& options, Capabilities& capabilities);
 /// The running kernel's version, as uname(2) says.
 bool kernel_is_at_least(uint32_t major, uint32_t minor) noexcept;
-/// Why a registration failed, with the figure that it needs.
-std::string explain_registration_failure(int number);
+/// Why a registration failed, and what would help. `size`: the bytes that were to be locked, 0 where it is a table.
+std::string explain_registration_failure(int number, uint64_t size = 0);
 
 }  // namespace spindle

@@ -64,8 +64,11 @@ Result<void> UringBackend::register_arena(std::span<std::byte> arena) noexcept {
     const int result =
         io_uring_register_buffers_update_tag(&ring_.raw(), static_cast<unsigned>(index), &range, &tag, 1);
     if (result != 1) {
+      const int number = result < 0 ? -result : EINVAL;
       unregister_arena(arena);
-      return fail_errno(result < 0 ? -result : EINVAL, "register arena");
+      capabilities_.set({"arena of " + std::to_string(arena.size()) + " bytes", false,
+                         explain_registration_failure(number, arena.size()), ""});
+      return fail_errno(number, "register arena");
     }
     arenas_[index] = {begin, begin + size};
     if (index >= arenas_end_) arenas_end_ = static_cast<uint32_t>(index) + 1;

@@ -80,6 +80,7 @@ class UringBackend final : public Backend {
   void abandon(Operation& operation) noexcept override;
   void register_descriptor(Descriptor& descriptor) noexcept override;
   void unregister_descriptor(Descriptor& descriptor) noexcept override;
+  /// A refusal is in capabilities() too, with the size that would have to be lockable.
   Result<void> register_arena(std::span<std::byte> arena) noexcept override;
   void unregister_arena(std::span<std::byte> arena) noexcept override;
   AlignmentSource alignment_source() const noexcept override { return alignment_source_; }

@@ -1,13 +1,12 @@
 // Opening files: direct I/O as required, preferred or not wanted, on file systems that have it and that
 // don't; and what open(2) refuses.
 #include <doctest/doctest.h>
-#include <linux/loop.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
 
 #include "io/file.h"
 #include "tests/death.h"
+#include "tests/io/loop_mount.h"
 #include "tests/io/uring_fixture.h"
 
 namespace spindle {
@@ -243,38 +242,6 @@ TEST_CASE("a file that may not be opened gives EACCES") {
   });
 }
 
-/// A block device over a file, with sectors of 4096 bytes.
-class LoopDevice {
- public:
-  explicit LoopDevice(const std::string& backing) {
-    const int control = ::open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-    if (control < 0) return;
-    const int number = ::ioctl(control, LOOP_CTL_GET_FREE);
-    ::close(control);
-    if (number < 0) return;
-    path_ = "/dev/loop" + std::to_string(number);
-    backing_ = ::open(backing.c_str(), O_RDWR | O_CLOEXEC);
-    device_ = ::open(path_.c_str(), O_RDWR | O_CLOEXEC);
-    loop_config config{};
-    config.fd = static_cast<uint32_t>(backing_);
-    config.block_size = 4096;
-    is_set_up_ = backing_ >= 0 && device_ >= 0 && ::ioctl(device_, LOOP_CONFIGURE, &config) == 0;
-  }
-  ~LoopDevice() {
-    if (is_set_up_) ::ioctl(device_, LOOP_CLR_FD, 0);
-    if (device_ >= 0) ::close(device_);
-    if (backing_ >= 0) ::close(backing_);
-  }
-  bool is_set_up() const noexcept { return is_set_up_; }
-  const std::string& path() const noexcept { return path_; }
-
- private:
-  std::string path_;
-  int backing_ = -1;
-  int device_ = -1;
-  bool is_set_up_ = false;
-};
-
 Task<Result<void>> use_large_sectors(const std::string& path, Memory& memory) {
   File file = co_await ok(File::open(path, {.access = Access::read_write, .direct = Direct::require}));
   CHECK(file.offset_alignment() == 4096);
@@ -292,16 +259,15 @@ Task<Result<void>> use_large_sectors(const std::string& path, Memory& memory) {
 
 TEST_CASE("a block device with sectors of 4096 bytes is used with that alignment") {
   TemporaryFolder folder;
-  const std::string backing = folder.filled("backing", 1 << 20);
-  const LoopDevice device(backing);
+  const LoopImage device(folder.path(), 1 << 20, 4096);
   if (!device.is_set_up()) return skip("needs root and a loop device");
   Memory memory(16384);
   {
     UringLoop ring;
-    ring.run_to_success(use_large_sectors, device.path(), memory);
+    ring.run_to_success(use_large_sectors, device.device(), memory);
   }
   // BLKGETSIZE64, not st_size, which is 0 for a device.
-  CHECK(open_file(device.path(), {.direct = Direct::require}).size == 1 << 20);
+  CHECK(open_file(device.device(), {.direct = Direct::require}).size == 1 << 20);
 }
 
 // What is refused leaves nothing behind, and changes nothing.
@@ -406,12 +372,12 @@ TEST_CASE("where statx is not asked, reads find an alignment that works") {
 
 TEST_CASE("reads find the alignment of a block device with sectors of 4096 bytes") {
   TemporaryFolder folder;
-  const LoopDevice device(folder.filled("backing", 1 << 20));
+  const LoopImage device(folder.path(), 1 << 20, 4096);
   if (!device.is_set_up()) return skip("needs root and a loop device");
-  const Opened opened = open_file(device.path(), {.direct = Direct::require}, probing());
+  const Opened opened = open_file(device.device(), {.direct = Direct::require}, probing());
   REQUIRE(!opened.error.has_value());
   CHECK(opened.offset_alignment == 4096);
-  CHECK(opened.memory_alignment >= alignment_of(device.path()).stx_dio_mem_align);
+  CHECK(opened.memory_alignment >= alignment_of(device.device()).stx_dio_mem_align);
   CHECK(opened.size == 1 << 20);
 }
 
