@@ -50,12 +50,6 @@ class [[nodiscard]] DeviceSizeOperation final : public LeafAwait<DeviceSizeOpera
   uint64_t answer_ = 0;
 };
 
-// From linux/stat.h of Linux 6.14, which is newer than the headers here: the mask's bit, and the field's place in
-// struct statx (uint32_t, 0 where reads need what writes need).
-constexpr uint32_t statx_dio_read_align = 0x00020000;
-constexpr size_t read_alignment_place = 0xb4;
-static_assert(sizeof(struct statx) >= read_alignment_place + sizeof(uint32_t));
-
 constexpr uint32_t probe_alignments[] = {512, 4096};
 constexpr uint32_t probe_alignment_max = 4096;
 
@@ -68,8 +62,8 @@ bool take_alignment(Descriptor& descriptor, const struct statx& status) noexcept
   descriptor.memory_alignment = status.stx_dio_mem_align;
   descriptor.offset_alignment = status.stx_dio_offset_align;
   uint32_t of_reads = 0;
-  if ((status.stx_mask & statx_dio_read_align) != 0) {
-    std::memcpy(&of_reads, reinterpret_cast<const std::byte*>(&status) + read_alignment_place, sizeof(of_reads));
+  if ((status.stx_mask & mask_read_alignment) != 0) {
+    std::memcpy(&of_reads, reinterpret_cast<const std::byte*>(&status) + place_read_alignment, sizeof(of_reads));
   }
   if (is_power_of_two(of_reads) && of_reads < status.stx_dio_offset_align) descriptor.read_offset_alignment = of_reads;
   return true;

@@ -227,7 +227,8 @@ int32_t SimBackend::execute(Operation& operation) noexcept {
 }
 
 bool SimBackend::breaks_alignment(const Operation& operation) const noexcept {
-  const uint64_t offset_mask = options_.offset_alignment - 1;
+  const bool has_own = operation.reads_into_memory() && options_.read_offset_alignment != 0;
+  const uint64_t offset_mask = (has_own ? options_.read_offset_alignment : options_.offset_alignment) - 1;
   const uint64_t memory_mask = options_.memory_alignment - 1;
   uint64_t bits = operation.offset() & offset_mask;
   if (!operation.is_vectored()) {

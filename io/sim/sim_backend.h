@@ -31,6 +31,7 @@ struct SimBackendOptions {
   bool tells_alignment = true;      ///< false: statx does not, as before Linux 6.1
   uint32_t memory_alignment = 512;  ///< what statx says, and direct transfers must keep
   uint32_t offset_alignment = 512;
+  uint32_t read_offset_alignment = 0;  ///< of reads, where it is finer (Linux 6.14); 0: the same
   uint32_t short_rate = 0;                     ///< a transfer of several sectors ends early
   uint32_t again_rate = 0;                     ///< EAGAIN
   uint32_t interrupted_rate = 0;               ///< EINTR

@@ -99,6 +99,10 @@ void SimBackend::fill_status(struct statx& status, const SimFile& file) const no
   status.stx_mask |= STATX_DIOALIGN;
   status.stx_dio_mem_align = options_.memory_alignment;
   status.stx_dio_offset_align = options_.offset_alignment;
+  if (options_.read_offset_alignment == 0) return;
+  status.stx_mask |= mask_read_alignment;
+  std::memcpy(reinterpret_cast<std::byte*>(&status) + place_read_alignment, &options_.read_offset_alignment,
+              sizeof(options_.read_offset_alignment));
 }
 
 int32_t SimBackend::stat(Operation& operation) noexcept {

@@ -83,8 +83,7 @@ int32_t BlockingCalls::call(Operation& operation) noexcept {
     case Opcode::punch_hole:
       return answer_of(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                    static_cast<off_t>(operation.offset()), static_cast<off_t>(operation.size())));
-    case Opcode::stat_path:
-      return answer_of(::statx(AT_FDCWD, path, 0, STATX_BASIC_STATS | STATX_DIOALIGN, operation.status()));
+    case Opcode::stat_path: return answer_of(::statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, operation.status()));
     case Opcode::rename: return answer_of(::rename(path, operation.target_path()));
     case Opcode::unlink: return answer_of(::unlink(path));
     case Opcode::remove_directory: return answer_of(::rmdir(path));

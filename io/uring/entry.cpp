@@ -4,6 +4,7 @@
 #include <linux/falloc.h>
 
 #include "io/descriptor.h"
+#include "io/file_status.h"
 
 namespace spindle {
 
@@ -11,7 +12,7 @@ namespace {
 
 // From linux/io_uring.h of Linux 6.9; the headers and the library here are older. The size goes into `off`.
 constexpr uint8_t opcode_ftruncate = 55;
-constexpr uint32_t mask_status = STATX_BASIC_STATS | STATX_DIOALIGN | 0x00020000;  // STATX_DIO_READ_ALIGN, Linux 6.14
+constexpr uint32_t mask_status = STATX_BASIC_STATS | STATX_DIOALIGN | mask_read_alignment;
 constexpr int no_ring_operation = -1;
 
 /// The ring's own opcode; those of transfers and of nop are not asked for.

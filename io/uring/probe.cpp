@@ -24,6 +24,16 @@ void add_flag(Capabilities& capabilities, const char* name, bool in_use, bool wa
   capabilities.add(std::move(entry));
 }
 
+/// The running kernel's version, as uname(2) says.
+bool kernel_is_at_least(uint32_t major, uint32_t minor) noexcept {
+  utsname names{};
+  unsigned got_major = 0;
+  unsigned got_minor = 0;
+  if (::uname(&names) < 0) return false;
+  if (std::sscanf(names.release, "%u.%u", &got_major, &got_minor) != 2) return false;
+  return got_major > major || (got_major == major && got_minor >= minor);
+}
+
 }  // namespace
 
 Result<void> try_ring(Ring& ring) {
@@ -66,13 +76,24 @@ void describe_ring(const Ring& ring, const RingOptions& options, Capabilities& c
   add_flag(capabilities, "NO_IOWAIT", ring.has_no_iowait(), options.no_iowait, "6.15");
 }
 
-bool kernel_is_at_least(uint32_t major, uint32_t minor) noexcept {
-  utsname names{};
-  unsigned got_major = 0;
-  unsigned got_minor = 0;
-  if (::uname(&names) < 0) return false;
-  if (std::sscanf(names.release, "%u.%u", &got_major, &got_minor) != 2) return false;
-  return got_major > major || (got_major == major && got_minor >= minor);
+void describe_operations(const RingOperations& operations, bool wanted, Capabilities& capabilities) {
+  Capability entry{"truncate in the ring", operations.has(Opcode::truncate), "", ""};
+  if (!entry.in_use) {
+    entry.reason = wanted ? "a thread does it; the kernel does not know it" : "forced off";
+    if (wanted) entry.remedy = "Linux 6.9 or newer has it";
+  }
+  capabilities.add(std::move(entry));
+}
+
+bool describe_alignment(bool wanted, Capabilities& capabilities) {
+  Capability entry{"alignment from statx", wanted && kernel_is_at_least(6, 1), "", ""};
+  if (!entry.in_use) {
+    entry.reason = wanted ? "found by reading; the kernel does not tell it" : "forced off";
+    if (wanted) entry.remedy = "Linux 6.1 or newer has it";
+  }
+  const bool in_use = entry.in_use;
+  capabilities.add(std::move(entry));
+  return in_use;
 }
 
 std::string explain_registration_failure(int number, uint64_t size) {

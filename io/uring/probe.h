@@ -6,6 +6,7 @@
 #include <string>
 
 #include "io/uring/capabilities.h"
+#include "io/uring/entry.h"
 #include "io/uring/ring.h"
 #include "runtime/result.h"
 
@@ -16,8 +17,10 @@ namespace spindle {
 Result<void> try_ring(Ring& ring);
 /// The ring's flags and features, with the reasons for what is missing.
 void describe_ring(const Ring& ring, const RingOptions& options, Capabilities& capabilities);
-/// The running kernel's version, as uname(2) says.
-bool kernel_is_at_least(uint32_t major, uint32_t minor) noexcept;
+/// Whether the ring has what only newer kernels have, or threads do it.
+void describe_operations(const RingOperations& operations, bool wanted, Capabilities& capabilities);
+/// Whether the kernel's statx tells the alignment for direct I/O; false: it is found by reading.
+bool describe_alignment(bool wanted, Capabilities& capabilities);
 /// Why a registration failed, and what would help. `size`: the bytes that were to be locked, 0 where it is a table.
 std::string explain_registration_failure(int number, uint64_t size = 0);
 

@@ -66,7 +66,11 @@ Result<void> UringBackend::open() {
   try_registrations();
   describe_ring(ring_, options_.ring, capabilities_);
   ring_operations_.probe(ring_.raw(), options_.rare_ring_operations);
-  describe_rare();
+  describe_operations(ring_operations_, options_.rare_ring_operations, capabilities_);
+  const bool tells_alignment = describe_alignment(options_.statx_alignment, capabilities_);
+  if (!tells_alignment) {
+    alignment_source_ = options_.statx_alignment ? AlignmentSource::status_or_reads : AlignmentSource::reads;
+  }
   return {};
 }
 
@@ -83,26 +87,6 @@ UringBackend::~UringBackend() {
     while (wake_is_armed_) enter_untimed(1);
   }
   ::close(wake_descriptor_);
-}
-
-void UringBackend::describe_rare() {
-  const bool truncates = ring_operations_.has(Opcode::truncate);
-  Capability truncating{"truncate in the ring", truncates, "", ""};
-  if (!truncates) {
-    truncating.reason = options_.rare_ring_operations ? "a thread does it; the kernel does not know it" : "forced off";
-    if (options_.rare_ring_operations) truncating.remedy = "Linux 6.9 or newer has it";
-  }
-  capabilities_.add(std::move(truncating));
-  const bool tells_alignment = options_.statx_alignment && kernel_is_at_least(6, 1);
-  if (!tells_alignment) {
-    alignment_source_ = options_.statx_alignment ? AlignmentSource::status_or_reads : AlignmentSource::reads;
-  }
-  Capability alignment{"alignment from statx", tells_alignment, "", ""};
-  if (!tells_alignment) {
-    alignment.reason = options_.statx_alignment ? "found by reading; the kernel does not tell it" : "forced off";
-    if (options_.statx_alignment) alignment.remedy = "Linux 6.1 or newer has it";
-  }
-  capabilities_.add(std::move(alignment));
 }
 
 Time UringBackend::now() noexcept {

@@ -105,7 +105,6 @@ class UringBackend final : public Backend {
   explicit UringBackend(const UringOptions& options);
   Result<void> open();
   void try_registrations();
-  void describe_rare();
   bool submit_rare(Operation& operation) noexcept;
   bool arm_wake() noexcept;
   void start(Operation& operation, io_uring_sqe& entry) noexcept;

@@ -309,6 +309,29 @@ TEST_CASE("a new file for which direct I/O is required and refused does not stay
   CHECK(host.files().count() == 0);
 }
 
+Task<Result<void>> read_finer() {
+  File file = co_await ok(File::open("data", read_write_new));
+  CHECK(file.offset_alignment() == 4096);
+  CHECK(file.read_offset_alignment() == 512);
+  Sectors memory(8, 3);
+  co_await ok(file.write_all_at(0, memory.all()));
+  const auto one = memory.all().first(512);
+  co_await ok(file.read_exact_at(512, one));
+  const Result<void> written = co_await file.write_all_at(512, one);
+  CHECK(written.error().code == ErrorCode::misaligned);
+  co_return Result<void>();
+}
+
+TEST_CASE("reads keep their own alignment where the status tells one") {
+  World world(6);
+  SimBackendOptions options;
+  options.offset_alignment = 4096;
+  options.read_offset_alignment = 512;
+  Host& host = world.add_host("a", options);
+  host.start(read_finer);
+  CHECK(run_to_end(world, host).has_value());
+}
+
 Task<Result<void>> lock_for_ever() {
   File file = co_await ok(File::open("data", read_write_new));
   co_await ok(file.lock(LockMode::exclusive));
