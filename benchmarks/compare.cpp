@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "benchmarks/disk.h"
 #include "benchmarks/interrupt.h"
 #include "benchmarks/units.h"
 
@@ -36,7 +37,9 @@ Comparison compare(const Job& job, const std::vector<std::unique_ptr<Engine>>& e
   for (uint32_t round = 0; round < rounds_count; ++round) {
     for (size_t i = 0; i < engines.size(); ++i) {
       const size_t index = (i + round) % engines.size();
+      const DiskMeter disk(job.disk);
       Sample sample = engines[index]->run(job);
+      sample.disk = disk.use();
       if (sample.error.empty() && interrupted()) sample.error = "interrupted";
       if (!sample.error.empty()) {
         comparison.failure = {std::string(engines[index]->name()) + ": " + sample.error};

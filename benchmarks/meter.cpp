@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "benchmarks/interrupt.h"
+#include "benchmarks/job_group.h"
 
 namespace spindle::bench {
 
@@ -53,6 +54,8 @@ void Meter::event(uint64_t now_ns) noexcept {
 void Meter::open_window(uint64_t now_ns) noexcept {
   state_ = State::measure;
   sample_.latency_ns.reset();
+  sample_.sync_latency_ns.reset();
+  sample_.reads = sample_.writes = Side();
   operations_count_ = 0;
   if (job_.operations_max != 0) operations_end_ = job_.operations_max;
   getrusage(RUSAGE_THREAD, &thread_begin_);
@@ -60,7 +63,7 @@ void Meter::open_window(uint64_t now_ns) noexcept {
   window_begin_ns_ = now_ns;
   window_end_ns_ = now_ns + seconds_ns(job_.runtime_s);
   tick_ns_ = now_ns;
-  tick_operations_count_ = 0;
+  tick_operations_count_ = tick_reads_count_ = tick_writes_count_ = 0;
 }
 
 void Meter::close_window(uint64_t now_ns) noexcept {
@@ -72,6 +75,7 @@ void Meter::close_window(uint64_t now_ns) noexcept {
     sample_.elapsed_ns = now_ns - window_begin_ns_;
     sample_.operations_count = operations_count_;
     sample_.bytes = job_.nop ? 0 : operations_count_ * job_.block_size;
+    for (Side* const side : {&sample_.reads, &sample_.writes}) side->bytes = side->operations_count * job_.block_size;
     sample_.user_ns = time_ns(thread.ru_utime) - time_ns(thread_begin_.ru_utime);
     sample_.system_ns = time_ns(thread.ru_stime) - time_ns(thread_begin_.ru_stime);
     sample_.process_user_ns = time_ns(process.ru_utime) - time_ns(process_begin_.ru_utime);
@@ -89,12 +93,22 @@ void Meter::tick(uint64_t now_ns) noexcept {
   const double seconds = static_cast<double>(now_ns - tick_ns_) / 1e9;
   const double iops = static_cast<double>(operations_count_ - tick_operations_count_) / seconds;
   sample_.iops_intervals.push_back(iops);
+  if (is_mixed(job_.rw)) {
+    tick_side(sample_.reads, tick_reads_count_, seconds);
+    tick_side(sample_.writes, tick_writes_count_, seconds);
+  }
+  if (job_.group != nullptr) job_.group->set_rate(job_.job_index, iops);
   tick_ns_ = now_ns;
   tick_operations_count_ = operations_count_;
   if (job_.progress) {
     progress_shown_ = true;
-    print_progress(now_ns, iops);
+    print_progress(now_ns, job_.group == nullptr ? iops : job_.group->rates_sum());
   }
+}
+
+void Meter::tick_side(Side& side, uint64_t& tick_count, double seconds) noexcept {
+  side.iops_intervals.push_back(static_cast<double>(side.operations_count - tick_count) / seconds);
+  tick_count = side.operations_count;
 }
 
 void Meter::print_progress(uint64_t now_ns, double iops) const noexcept {

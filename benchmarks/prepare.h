@@ -28,6 +28,7 @@ struct FileRequest {
   bool writes = false;      ///< the jobs will write to it
   bool direct = true;
   bool overwrite = false;  ///< writing to what we did not make is wanted
+  uint32_t verify_block_size = 0;  ///< stamp each block of a new file (benchmarks/stamp.h); 0: plain random data
   bool progress = false;   ///< say on standard error that it is being laid out
 };
 

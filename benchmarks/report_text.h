@@ -15,6 +15,9 @@ std::string describe_machine();
 /// a newline and starts with two spaces and a name of 14 columns.
 std::string describe_test_file(const TestFile& file);
 
+/// One line: "randread: randread, 4 KiB, depth 8, direct, 2 s after 200 ms of ramp".
+std::string headline_of(const Series& series);
+
 /// The summary of one job: throughput, latency, CPU, switches, and what it ran on; of the median run, and the
 /// spread if there were several.
 std::string report_text(const Series& series, const TestFile* file);

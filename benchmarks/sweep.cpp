@@ -53,6 +53,7 @@ class Sweep {
 Job Sweep::job(Pattern rw, uint32_t block_size, uint32_t depth, double runtime_s) const {
   Job job;
   job.filename = file_.path;
+  job.disk = file_.target.disk;
   job.size_bytes = file_.size_bytes;
   job.rw = rw;
   job.block_size = block_size;
