@@ -12,13 +12,13 @@ Output::~Output() {
   if (remove_) unlink(path_.c_str());
 }
 
-Failure Output::open(const std::string& path) {
+Failure Output::open(const std::string& path, const std::string& option) {
   path_ = path;
   if (path.empty()) return {};
   int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   remove_ = fd >= 0;
   if (fd < 0 && errno == EEXIST) fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return failure_errno(errno, "cannot write", path, "name another --output");
+  if (fd < 0) return failure_errno(errno, "cannot write", path, "name another " + option);
   file_ = Descriptor(fd);
   return {};
 }

@@ -109,20 +109,19 @@ std::string describe_machine() {
   return model.empty() ? text : text + ", " + model;
 }
 
+std::string describe_alignment(const Target& target) {
+  if (!target.alignment_known) return "not told by this kernel";
+  if (target.direct_refused()) return "no direct I/O";
+  return "memory " + std::to_string(target.memory_alignment) + ", offset " + std::to_string(target.offset_alignment);
+}
+
 std::string describe_test_file(const TestFile& file) {
   const Target& target = file.target;
   std::string place = target.file_system;
   if (!target.device.empty()) place += (place.empty() ? "" : " on ") + target.device;
   std::string rows = row("file", file.label + ", " + text_of_bytes(file.size_bytes));
   if (!place.empty()) rows += row("device", place);
-  if (!target.alignment_known) {
-    rows += row("alignment", "not told by this kernel");
-  } else if (target.direct_refused()) {
-    rows += row("alignment", "no direct I/O");
-  } else {
-    rows += row("alignment", "memory " + std::to_string(target.memory_alignment) + ", offset " +
-                                 std::to_string(target.offset_alignment));
-  }
+  rows += row("alignment", describe_alignment(target));
   if (!file.note.empty()) rows += row("note", file.note);
   return rows;
 }

@@ -8,13 +8,15 @@
 #include <string>
 #include <vector>
 
+#include "benchmarks/command_text.h"
 #include "benchmarks/compare.h"
 #include "benchmarks/engines.h"
 #include "benchmarks/interrupt.h"
 #include "benchmarks/options.h"
 #include "benchmarks/output.h"
+#include "benchmarks/plot.h"
 #include "benchmarks/prepare.h"
-#include "benchmarks/process.h"
+#include "benchmarks/report_html.h"
 #include "benchmarks/report_json.h"
 #include "benchmarks/report_text.h"
 #include "benchmarks/sweep.h"
@@ -31,31 +33,13 @@ struct Outcome {
   std::vector<Series> series;
   std::string text;
   Failure failure;
+  std::string verdict;  // of a sweep
 };
 
-// Of the options that only some jobs have.
-std::string extended_options(const Job& job) {
-  std::string line;
-  const auto add = [&](const char* option, uint64_t value) { line += std::string(option) + std::to_string(value); };
-  if (is_mixed(job.rw)) add(" --rwmixread ", job.read_percent);
-  if (job.jobs_count != 1) add(" --numjobs ", job.jobs_count);
-  if (job.fsync_every != 0) add(" --fsync ", job.fsync_every);
-  if (job.durable) line += " --sync dsync";
-  if (job.verify) line += " --verify";
-  if (job.rate_iops != 0) add(" --rate_iops ", job.rate_iops);
-  if (job.operations_max != 0) add(" --number_ios ", job.operations_max);
-  return line;
-}
-
-std::string option_line(const Options& options, const Job& job, const std::string& engine) {
-  std::string line = "spindle-bench --engine " + engine + " --rw " + std::string(name_of(job.rw)) + " --bs " +
-                     std::to_string(job.block_size) + " --iodepth " + std::to_string(job.depth) + " --runtime " +
-                     text_of("%g", job.runtime_s) + " --ramp_time " + text_of("%g", job.ramp_s) + " --randseed " +
-                     std::to_string(job.random_seed) + extended_options(job);
-  if (job.nop) return line + " --nop";
-  if (!options.file.filename.empty()) line += " --filename " + command_line_of({options.file.filename});
-  return line + " --size " + std::to_string(job.size_bytes) + " --direct " + (job.direct ? "1" : "0");
-}
+struct Outputs {
+  Output result;
+  Output page;
+};
 
 // Runs the job with one depth; empty after a failure, which is then in `outcome`.
 std::vector<Series> run_depth(const Options& options, uint32_t depth, Outcome& outcome) {
@@ -71,12 +55,7 @@ std::vector<Series> run_depth(const Options& options, uint32_t depth, Outcome& o
   Comparison comparison = compare(job, engines, options.rounds_count, name);
   outcome.failure = std::move(comparison.failure);
   if (outcome.failure) return {};
-  for (Series& series : comparison.series) {
-    const std::string word = series.engine == "plain loop" ? "plain" : series.engine;
-    for (Sample& sample : series.samples) {
-      if (sample.command.empty()) sample.command = option_line(options, job, word);
-    }
-  }
+  for (Series& series : comparison.series) add_commands(series, options.file.filename);
   return std::move(comparison.series);
 }
 
@@ -104,21 +83,20 @@ Outcome run_job(const Options& options, const TestFile* file) {
 // What the ring can do here, tried on a ring of its own.
 Outcome run_capabilities() {
   const auto backend = UringBackend::create({});
-  if (!backend.has_value()) return {{}, {}, {explain_setup_failure(backend.error().number)}};
-  return {{}, describe_machine() + "\n" + (*backend)->capabilities().text(), {}};
+  if (!backend.has_value()) return {{}, {}, {explain_setup_failure(backend.error().number)}, {}};
+  return {{}, describe_machine() + "\n" + (*backend)->capabilities().text(), {}, {}};
 }
 
-Outcome run_command(Options& options) {
+Outcome run_command(Options& options, TestFile& file) {
   if (options.command == Command::capabilities) return run_capabilities();
   Outcome outcome;
-  TestFile file;
   const bool needs_file = options.command == Command::sweep || !options.job.nop;
   if (needs_file) {
     if (options.smoke && options.file.size_bytes == 0 && options.file.filename.empty()) {
       options.file.size_bytes = smoke_file_size;
     }
     auto prepared = prepare_file(options.file);
-    if (prepared.failure) return {{}, {}, std::move(prepared.failure)};
+    if (prepared.failure) return {{}, {}, std::move(prepared.failure), {}};
     file = std::move(prepared.value);
     options.job.filename = file.path;
     options.job.size_bytes = file.size_bytes;
@@ -132,7 +110,7 @@ Outcome run_command(Options& options) {
   }
   if (options.command != Command::sweep) return run_job(options, needs_file ? &file : nullptr);
   SweepResult swept = sweep(file, {options.smoke, options.file.progress, options.job.random_seed});
-  return {std::move(swept.series), std::move(swept.text), std::move(swept.failure)};
+  return {std::move(swept.series), std::move(swept.text), std::move(swept.failure), std::move(swept.verdict)};
 }
 
 int say(const std::string& line, int status) {
@@ -140,25 +118,46 @@ int say(const std::string& line, int status) {
   return status;
 }
 
+std::string page_title(const Options& options) {
+  if (options.command == Command::sweep) return "Direct I/O on this machine";
+  const Job& job = options.job;
+  std::string title = job.nop ? "ring NOPs" : std::string(name_of(job.rw)) + ", " + text_of_bytes(job.block_size);
+  return title + (options.command == Command::compare ? ": engines compared" : ", engine " + options.engine);
+}
+
+Failure write_results(const Options& options, const TestFile& file, Outcome& outcome, Outputs& outputs) {
+  if (!outcome.series.empty() && options.format != OutputFormat::normal) {
+    outcome.text = report_json(outcome.series, options.format == OutputFormat::json_plus);
+  }
+  Failure failure = outputs.result.write(outcome.text);
+  if (failure || options.report.empty() || outcome.series.empty()) return failure;
+  const Page page = {page_title(options), outcome.verdict, file.path.empty() ? nullptr : &file};
+  return outputs.page.write(report_html(outcome.series, page));
+}
+
 int run(int argument_count, const char* const* arguments) {
   catch_interrupts();
-  auto options = parse_options(argument_count, arguments);
-  if (options.failure) return say(options.failure.line, 2);
-  Output output;
-  Failure failure = output.open(options.value.output);
+  auto parsed = parse_options(argument_count, arguments);
+  if (parsed.failure) return say(parsed.failure.line, 2);
+  Options& options = parsed.value;
+  Outputs outputs;
+  Failure failure = outputs.result.open(options.output, "--output");
+  if (!failure && !options.report.empty()) failure = outputs.page.open(options.report, "--report");
   if (failure) return say(failure.line, 1);
+  if (!options.report.empty() && !gnuplot_installed()) {
+    say("note: gnuplot is not installed (Debian: gnuplot-nox); the page will have no plots", 0);
+  }
   Outcome outcome;
-  if (options.value.command == Command::help) {
-    outcome.text = options.value.text;
+  TestFile file;
+  if (options.command == Command::help) {
+    outcome.text = options.text;
   } else {
-    outcome = run_command(options.value);
+    outcome = run_command(options, file);
   }
   if (interrupted()) return say("interrupted; no result", 130);
   if (outcome.failure) return say(outcome.failure.line, 1);
-  if (!outcome.series.empty() && options.value.format != OutputFormat::normal) {
-    outcome.text = report_json(outcome.series, options.value.format == OutputFormat::json_plus);
-  }
-  failure = output.write(outcome.text);
+  failure = write_results(options, file, outcome, outputs);
+  if (interrupted()) return say("interrupted", 130);
   return failure ? say(failure.line, 1) : 0;
 }
 

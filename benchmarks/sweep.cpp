@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "benchmarks/command_text.h"
 #include "benchmarks/compare.h"
 #include "benchmarks/engines.h"
 #include "benchmarks/fio_engine.h"
@@ -89,6 +90,7 @@ std::vector<Series> Sweep::measure(const Job& job, const Engines& engines) {
     result_.failure = {name + ": " + comparison.failure.line};
     return {};
   }
+  for (Series& series : comparison.series) add_commands(series, file_.unnamed.fd() >= 0 ? "" : file_.path);
   result_.series.insert(result_.series.end(), comparison.series.begin(), comparison.series.end());
   return std::move(comparison.series);
 }
@@ -186,7 +188,8 @@ SweepResult Sweep::run() {
   beside_part();
   if (options_.progress) fputs("\r\x1b[K", stderr);
   if (result_.failure) return std::move(result_);
-  result_.text += "\n" + verdict(findings_);
+  result_.verdict = verdict(findings_);
+  result_.text += "\n" + result_.verdict;
   return std::move(result_);
 }
 
