@@ -71,8 +71,8 @@ Failure check(const Job& job) {
     return {"--runtime must be above 0 and --ramp_time at least 0 seconds, both at most 1000000"};
   }
   if (!job.nop && job.size_bytes / job.jobs_count < job.block_size) {
-    return {"--size " + std::to_string(job.size_bytes) + ": smaller than one block of " +
-            std::to_string(job.block_size) + " bytes per job"};
+    return {"only " + std::to_string(job.size_bytes) + " bytes to work on: not even one block of " +
+            std::to_string(job.block_size) + " bytes per job; give a larger --size or file, or a smaller --bs"};
   }
   return check_extended(job);
 }

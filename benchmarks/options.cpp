@@ -19,7 +19,7 @@ constexpr const char* description =
 
 // As text, the way they stand on the command line; empty or negative: not given.
 struct Words {
-  std::string size, rw, block_size, runtime, ramp, sync, format = "normal";
+  std::string size, rw, block_size, runtime, ramp, sync, operations, rate, seed, format = "normal";
   int direct = 1;
   std::vector<uint32_t> depths = {1};
   uint32_t rounds = 0;
@@ -39,14 +39,14 @@ void add_job_options(CLI::App& app, Options& options, Words& words) {
   app.add_option("--runtime", words.runtime, "measured time, like 10 or 500ms [5 s; with --compare 2 s]");
   app.add_option("--ramp_time", words.ramp, "time that runs first and does not count [200ms]");
   app.add_option("--direct", words.direct, "1: O_DIRECT, 0: through the page cache [1]")->check(CLI::Range(0, 1));
-  app.add_option("--number_ios", options.job.operations_max, "end after so many operations");
+  app.add_option("--number_ios", words.operations, "end after so many operations");
   app.add_option("--rwmixread", options.job.read_percent, "share of reads in rw and randrw, in percent [50]");
   app.add_option("--numjobs", options.job.jobs_count, "threads with a ring each; the result is that of all [1]");
   app.add_option("--fsync", options.job.fsync_every, "fsync after so many writes [never]");
   app.add_option("--sync", words.sync, "dsync: each write is durable when it completes; none [none]");
   app.add_flag("--verify", options.job.verify, "stamp what is written, check what is read, read all back at the end");
-  app.add_option("--rate_iops", options.job.rate_iops, "at most so many reads, and writes, a second and thread");
-  app.add_option("--randseed", options.job.random_seed, "seed of the random offsets [1]");
+  app.add_option("--rate_iops", words.rate, "at most so many reads, and writes, a second and thread");
+  app.add_option("--randseed", words.seed, "seed of the random offsets [1]");
   app.add_option("--name", options.name, "name of the job in the results [the pattern]");
   app.add_flag("--nop", options.job.nop, "ring NOPs in place of I/O: the cost of the software alone");
   app.add_flag("--time_based", words.accepted, "as fio: always so here");
@@ -74,6 +74,15 @@ Failure take_size(const std::string& text, const char* option, uint64_t max, uin
     return {std::string(option) + " " + text + ": must be 1 byte to " + text_of_bytes(max)};
   }
   value = size.value;
+  return {};
+}
+
+// Not left to CLI11: its versions differ in whether "-1" is a huge unsigned number.
+Failure take_count(const std::string& text, const char* option, uint64_t& value) {
+  if (text.empty()) return {};
+  const auto count = size_of_text(text);
+  if (count.failure) return {std::string(option) + " " + text + ": must be a number from 0 on"};
+  value = count.value;
   return {};
 }
 
@@ -107,6 +116,9 @@ Failure take_words(const Words& words, Options& options) {
   Failure failure = take_size(words.size, "--size", file_size_max, options.file.size_bytes);
   if (!failure) failure = take_size(words.block_size, "--bs", 64u << 20, block_size);
   options.job.block_size = static_cast<uint32_t>(block_size);
+  if (!failure) failure = take_count(words.operations, "--number_ios", options.job.operations_max);
+  if (!failure) failure = take_count(words.rate, "--rate_iops", options.job.rate_iops);
+  if (!failure) failure = take_count(words.seed, "--randseed", options.job.random_seed);
   if (!failure) failure = take_pattern(words.rw, options.job.rw);
   options.job.runtime_s = words.compare ? 2 : 5;
   if (options.smoke) options.job.runtime_s = 0.05;
@@ -173,6 +185,7 @@ Checked<Options> parse_options(int argument_count, const char* const* arguments)
   Options options;
   Words words;
   CLI::App app{description, "spindle-bench"};
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // as fio has it
   add_job_options(app, options, words);
   add_program_options(app, options, words);
   try {

@@ -171,6 +171,7 @@ Checked<TestFile> prepare_named(const FileRequest& request) {
   }
   if (test.target.kind == Target::Kind::missing) {
     Failure failure = make_named(request, test);
+    test.is_new = !failure;
     return {std::move(test), std::move(failure)};
   }
   // O_EXCL on a block device: refused while it is mounted or otherwise in use.

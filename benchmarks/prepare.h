@@ -36,6 +36,7 @@ struct TestFile {
   std::string path;         ///< what engines open; valid while this object lives
   std::string label;        ///< for people
   uint64_t size_bytes = 0;  ///< of the data
+  bool is_new = false;      ///< a named one that did not exist before
   std::string note;         ///< something the user should know; empty for most
   Target target;
   Descriptor unnamed;  ///< keeps the unnamed file alive; empty for a named one

@@ -133,13 +133,14 @@ std::string time_of(double ns) {
 
 std::string cell(const std::string& text) { return "<td>" + escaped(text) + "</td>"; }
 
-std::string table_row(const Series& series, const Series& yardstick, bool is_first) {
+// `yardstick`: null where there is nothing to compare with.
+std::string table_row(const Series& series, const Series* yardstick, bool is_first) {
   const auto median = [&](auto projection) { return series.spread(projection).median; };
   const auto percentile = [&](double percent) {
     return time_of(median([&](const Sample& s) { return static_cast<double>(s.latency_ns.percentile(percent)); }));
   };
   const Spread iops = series.spread(iops_of);
-  const double base = yardstick.spread(iops_of).median;
+  const double base = yardstick == nullptr ? 0 : yardstick->spread(iops_of).median;
   const Job& job = series.job;
   std::string row = is_first ? "<tr class=\"first\">" : "<tr>";
   row += "<td class=\"left\">" + escaped(job.nop ? "ring NOPs" : std::string(name_of(job.rw))) + "</td>";
@@ -147,7 +148,7 @@ std::string table_row(const Series& series, const Series& yardstick, bool is_fir
   row += "<td class=\"left\"><span class=\"swatch\" style=\"background:" + colour_of(series.engine) + "\"></span>" +
          escaped(series.engine) + "</td>";
   row += cell(text_of_count(iops.median)) + cell(text_of_count(iops.min) + " – " + text_of_count(iops.max));
-  row += cell(text_of("%.2f", base > 0 ? iops.median / base : 0));
+  row += cell(base > 0 ? text_of("%.2f", iops.median / base) : "");
   row += cell(job.nop ? "" : text_of("%.0f", median([](const Sample& s) { return s.bytes_per_second(); }) / 1e6));
   row += cell(percentile(50)) + cell(percentile(99)) + cell(percentile(99.9)) + cell(percentile(99.99));
   row += cell(time_of(median([](const Sample& s) { return static_cast<double>(s.latency_ns.max()); })));
@@ -163,7 +164,8 @@ std::string table_section(const std::vector<Series>& all) {
       "<th>MB/s</th><th>p50</th><th>p99</th><th>p99.9</th><th>p99.99</th><th>max</th>"
       "<th>user/I/O</th><th>system/I/O</th></tr>\n";
   for (const Group& group : groups_of(all)) {
-    for (size_t i = group.begin; i < group.end; ++i) text += table_row(all[i], all[group.begin], i == group.begin);
+    const Series* const yardstick = group.end - group.begin > 1 ? &all[group.begin] : nullptr;
+    for (size_t i = group.begin; i < group.end; ++i) text += table_row(all[i], yardstick, i == group.begin);
   }
   return text +
          "</table>\n<p class=\"note\">Medians over the runs of each job; ratio: to the first engine of the same "

@@ -31,18 +31,27 @@ std::set<uint32_t> depths_of(const std::vector<Series>& all, const Job& load) {
   return depths;
 }
 
-// The loads that ran with several depths.
+void add_to_lines(std::vector<Line>& lines, const Series& series) {
+  const auto is_its = [&](const Line& line) {
+    return line.first->engine == series.engine && is_same_load(line.first->job, series.job);
+  };
+  auto line = std::find_if(lines.begin(), lines.end(), is_its);
+  if (line == lines.end()) line = lines.insert(line, {&series, {}});
+  const auto has_depth = [&](const Series* point) { return point->job.depth == series.job.depth; };
+  if (std::none_of(line->points.begin(), line->points.end(), has_depth)) line->points.push_back(&series);
+}
+
+// The loads that ran with several depths. Runs that alternated with those of other engines come first: beside them,
+// runs of another time would compare unfairly.
 std::vector<Line> lines_of(const std::vector<Series>& all) {
   std::vector<Line> lines;
-  for (const Series& series : all) {
-    if (series.job.nop || depths_of(all, series.job).size() < 2) continue;
-    const auto is_its = [&](const Line& line) {
-      return line.first->engine == series.engine && is_same_load(line.first->job, series.job);
-    };
-    auto line = std::find_if(lines.begin(), lines.end(), is_its);
-    if (line == lines.end()) line = lines.insert(line, {&series, {}});
-    const auto has_depth = [&](const Series* point) { return point->job.depth == series.job.depth; };
-    if (std::none_of(line->points.begin(), line->points.end(), has_depth)) line->points.push_back(&series);
+  for (const bool alone : {false, true}) {
+    for (const Group& group : groups_of(all)) {
+      if ((group.end - group.begin == 1) != alone) continue;
+      for (size_t i = group.begin; i < group.end; ++i) {
+        if (!all[i].job.nop && depths_of(all, all[i].job).size() > 1) add_to_lines(lines, all[i]);
+      }
+    }
   }
   for (Line& line : lines) {
     std::sort(line.points.begin(), line.points.end(),

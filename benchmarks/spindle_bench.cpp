@@ -4,6 +4,7 @@
 // standard error, and then nothing is printed as a result.
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include <string>
 #include <vector>
@@ -135,6 +136,19 @@ Failure write_results(const Options& options, const TestFile& file, Outcome& out
   return outputs.page.write(report_html(outcome.series, page));
 }
 
+// Runs what was asked for, and returns the exit status.
+int run_to_result(Options& options, TestFile& file, Outputs& outputs) {
+  if (!options.report.empty() && !gnuplot_installed()) {
+    say("note: gnuplot is not installed (Debian: gnuplot-nox); the page will have no plots", 0);
+  }
+  Outcome outcome = run_command(options, file);
+  if (interrupted()) return say("interrupted; no result", 130);
+  if (outcome.failure) return say(outcome.failure.line, 1);
+  const Failure failure = write_results(options, file, outcome, outputs);
+  if (interrupted()) return say("interrupted", 130);
+  return failure ? say(failure.line, 1) : 0;
+}
+
 int run(int argument_count, const char* const* arguments) {
   catch_interrupts();
   auto parsed = parse_options(argument_count, arguments);
@@ -143,22 +157,14 @@ int run(int argument_count, const char* const* arguments) {
   Outputs outputs;
   Failure failure = outputs.result.open(options.output, "--output");
   if (!failure && !options.report.empty()) failure = outputs.page.open(options.report, "--report");
+  if (!failure && options.command == Command::help) failure = outputs.result.write(options.text);
   if (failure) return say(failure.line, 1);
-  if (!options.report.empty() && !gnuplot_installed()) {
-    say("note: gnuplot is not installed (Debian: gnuplot-nox); the page will have no plots", 0);
-  }
-  Outcome outcome;
+  if (options.command == Command::help) return 0;
   TestFile file;
-  if (options.command == Command::help) {
-    outcome.text = options.text;
-  } else {
-    outcome = run_command(options, file);
-  }
-  if (interrupted()) return say("interrupted; no result", 130);
-  if (outcome.failure) return say(outcome.failure.line, 1);
-  failure = write_results(options, file, outcome, outputs);
-  if (interrupted()) return say("interrupted", 130);
-  return failure ? say(failure.line, 1) : 0;
+  const int status = run_to_result(options, file, outputs);
+  // A run without a result leaves nothing behind; but what a verification found stays, to be looked at.
+  if (status != 0 && file.is_new && !(options.job.verify && !interrupted())) unlink(file.path.c_str());
+  return status;
 }
 
 }  // namespace
