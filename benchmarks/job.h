@@ -62,6 +62,8 @@ struct Job {
   uint64_t operations_max = 0;  ///< ends the measured part early; 0 = run for runtime_s
   uint32_t wait_count = 0;      ///< completions that one wait waits for; 0 = automatic_wait_count(depth)
   bool progress = false;        ///< a line of progress on standard error while it runs
+  std::string progress_label;   ///< what the line begins with: "randread on spindle, run 2 of 5"
+  double later_s = 0;           ///< what follows this run takes about so long: the line adds it to the time left
   std::string disk;             ///< "vda": whose counters belong to the result; empty: unknown
   uint32_t job_index = 0;       ///< which of jobs_count
   JobGroup* group = nullptr;    ///< the threads of this job, while they run; null: there is one

@@ -6,6 +6,7 @@
 
 #include "benchmarks/interrupt.h"
 #include "benchmarks/job_group.h"
+#include "benchmarks/units.h"
 
 namespace spindle::bench {
 
@@ -100,10 +101,7 @@ void Meter::tick(uint64_t now_ns) noexcept {
   if (job_.group != nullptr) job_.group->set_rate(job_.job_index, iops);
   tick_ns_ = now_ns;
   tick_operations_count_ = operations_count_;
-  if (job_.progress) {
-    progress_shown_ = true;
-    print_progress(now_ns, job_.group == nullptr ? iops : job_.group->rates_sum());
-  }
+  if (job_.progress) print_progress(now_ns, job_.group == nullptr ? iops : job_.group->rates_sum());
 }
 
 void Meter::tick_side(Side& side, uint64_t& tick_count, double seconds) noexcept {
@@ -111,15 +109,19 @@ void Meter::tick_side(Side& side, uint64_t& tick_count, double seconds) noexcept
   tick_count = side.operations_count;
 }
 
-void Meter::print_progress(uint64_t now_ns, double iops) const noexcept {
-  const double left_s = static_cast<double>(window_end_ns_ - std::min(now_ns, window_end_ns_)) / 1e9;
-  fprintf(stderr, "\r%.1f k IOPS, %.1f MB/s, p50 %.1f us, p99 %.1f us, %.0f s left \x1b[K", iops / 1e3,
-          job_.nop ? 0.0 : iops * job_.block_size / 1e6, static_cast<double>(sample_.latency_ns.percentile(50)) / 1e3,
-          static_cast<double>(sample_.latency_ns.percentile(99)) / 1e3, left_s);
+void Meter::print_progress(uint64_t now_ns, double iops) const {
+  const double left_s = static_cast<double>(window_end_ns_ - std::min(now_ns, window_end_ns_)) / 1e9 + job_.later_s;
+  const auto time = [&](double percent) {
+    return text_of_ns(static_cast<double>(sample_.latency_ns.percentile(percent)));
+  };
+  std::string rate = text_of_count(iops) + " IOPS";
+  if (!job_.nop) rate += ", " + text_of("%.1f MB/s", iops * job_.block_size / 1e6);
+  fprintf(stderr, "\r%s: %s, p50 %s, p99 %s, %.0f s left \x1b[K", job_.progress_label.c_str(), rate.c_str(),
+          time(50).c_str(), time(99).c_str(), left_s);
 }
 
 Sample Meter::finish(std::string error) {
-  if (progress_shown_) fputs("\r\x1b[K", stderr);
+  if (job_.progress) fputs("\r\x1b[K", stderr);
   if (sample_.interrupted && error.empty()) error = "interrupted";
   if (error.empty() && sample_.operations_count == 0) {
     error = "no operation completed within the measured time; raise --runtime";

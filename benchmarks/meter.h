@@ -71,7 +71,7 @@ class Meter {
   void close_window(uint64_t now_ns) noexcept;
   void tick(uint64_t now_ns) noexcept;
   void tick_side(Side& side, uint64_t& tick_count, double seconds) noexcept;
-  void print_progress(uint64_t now_ns, double iops) const noexcept;
+  void print_progress(uint64_t now_ns, double iops) const;
 
   const Job& job_;
   Sample sample_;
@@ -85,7 +85,6 @@ class Meter {
   uint64_t tick_operations_count_ = 0;  // operations_count_ then
   uint64_t tick_reads_count_ = 0;       // and of the sides of a mixed job
   uint64_t tick_writes_count_ = 0;
-  bool progress_shown_ = false;
   rusage thread_begin_{};
   rusage process_begin_{};
 };

@@ -42,8 +42,9 @@ struct Outputs {
   Output page;
 };
 
-// Runs the job with one depth; empty after a failure, which is then in `outcome`.
-std::vector<Series> run_depth(const Options& options, uint32_t depth, Outcome& outcome) {
+// Runs the job with one of the depths; empty after a failure, which is then in `outcome`.
+std::vector<Series> run_depth(const Options& options, size_t index, Outcome& outcome) {
+  const uint32_t depth = options.depths[index];
   Job job = options.job;
   job.depth = depth;
   std::vector<std::unique_ptr<Engine>> engines;
@@ -52,6 +53,8 @@ std::vector<Series> run_depth(const Options& options, uint32_t depth, Outcome& o
   } else {
     engines.push_back(make_engine(options.engine));
   }
+  const auto depths_left = static_cast<double>(options.depths.size() - 1 - index);
+  job.later_s = depths_left * comparison_s(job, engines, options.rounds_count);
   const std::string name = options.depths.size() == 1 ? options.name : options.name + "-d" + std::to_string(depth);
   Comparison comparison = compare(job, engines, options.rounds_count, name);
   outcome.failure = std::move(comparison.failure);
@@ -68,8 +71,8 @@ Outcome run_job(const Options& options, const TestFile* file) {
                    " alternating runs each: medians\n  machine       " + describe_machine() + "\n" +
                    (file != nullptr ? describe_test_file(*file) : "");
   }
-  for (const uint32_t depth : options.depths) {
-    std::vector<Series> group = run_depth(options, depth, outcome);
+  for (size_t i = 0; i < options.depths.size(); ++i) {
+    std::vector<Series> group = run_depth(options, i, outcome);
     if (outcome.failure) return outcome;
     if (compares) {
       outcome.text += "\n" + headline_of(group.front()) + comparison_table(group) + "\n" + comparison_commands(group);

@@ -1,5 +1,7 @@
 #include "benchmarks/workload.h"
 
+#include <stdio.h>
+
 #include "benchmarks/stamp.h"
 
 namespace spindle::bench {
@@ -32,6 +34,10 @@ void Workload::begin(Phase phase, uint64_t now_ns) {
   begin_ns_ = now_ns;
   index_next_ = 0;
   paced_count_[0] = paced_count_[1] = 0;
+  if (job_.progress && phase != Phase::measure) {
+    fprintf(stderr, "\r%s: %s \x1b[K", job_.progress_label.c_str(),
+            phase == Phase::fill ? "writing every block once" : "reading everything back");
+  }
 }
 
 bool Workload::next(Step& step) {
