@@ -74,7 +74,6 @@ class Meter {
   void print_progress(uint64_t now_ns, double iops) const;
 
   const Job& job_;
-  Sample sample_;
   State state_ = State::ramp;
   uint64_t operations_count_ = 0;         // recorded since the window opened
   uint64_t operations_end_ = UINT64_MAX;  // ends the window when reached
@@ -87,6 +86,7 @@ class Meter {
   uint64_t tick_writes_count_ = 0;
   rusage thread_begin_{};
   rusage process_begin_{};
+  Sample sample_;
 };
 
 }  // namespace spindle::bench
