@@ -27,6 +27,7 @@ double JobGroup::rates_sum() const noexcept {
 Job part_of(const Job& job, uint32_t job_index) {
   Job part = job;
   part.job_index = job_index;
+  part.jobs_count = 1;
   if (job_index != 0) {
     part.random_seed = mix64(job.random_seed ^ mix64(job_index));
     part.progress = false;

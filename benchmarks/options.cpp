@@ -4,6 +4,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
+#include <sstream>
+
 #include "benchmarks/engines.h"
 #include "benchmarks/units.h"
 
@@ -21,7 +24,7 @@ constexpr const char* description =
 struct Words {
   std::string size, rw, block_size, runtime, ramp, sync, operations, rate, seed, format = "normal";
   int direct = 1;
-  std::vector<uint32_t> depths = {1};
+  std::string depths = "1";
   uint32_t rounds = 0;
   bool compare = false;
   bool capabilities = false;
@@ -34,8 +37,7 @@ void add_job_options(CLI::App& app, Options& options, Words& words) {
   app.add_option("--rw", words.rw, "read, write, randread, randwrite, rw or randrw [read]");
   app.add_option("--bs", words.block_size, "block size, like 4k or 1m [4k]");
   app.add_option("--iodepth", words.depths,
-                 "operations in flight, per thread; several, like 1,8,32: one run of each [1]")
-      ->delimiter(',');
+                 "operations in flight, per thread; several, like 1,8,32: one run of each [1]");
   app.add_option("--runtime", words.runtime, "measured time, like 10 or 500ms [5 s; with --compare 2 s]");
   app.add_option("--ramp_time", words.ramp, "time that runs first and does not count [200ms]");
   app.add_option("--direct", words.direct, "1: O_DIRECT, 0: through the page cache [1]")->check(CLI::Range(0, 1));
@@ -110,6 +112,19 @@ Failure take_pattern(const std::string& text, Pattern& pattern) {
   return {"--rw " + text + ": must be read, write, randread, randwrite, rw or randrw"};
 }
 
+Failure take_depths(const std::string& text, std::vector<uint32_t>& depths) {
+  depths.clear();
+  std::istringstream words(text);
+  for (std::string word; std::getline(words, word, ',');) {
+    uint64_t depth = 0;
+    Failure failure = take_count(word, "--iodepth", depth);
+    if (failure) return failure;
+    depths.push_back(static_cast<uint32_t>(std::min<uint64_t>(depth, UINT32_MAX)));
+  }
+  if (depths.empty()) return {"--iodepth: give a number, or several like 1,8,32"};
+  return {};
+}
+
 Failure take_words(const Words& words, Options& options) {
   constexpr uint64_t file_size_max = uint64_t{1} << 62;
   uint64_t block_size = options.job.block_size;
@@ -129,8 +144,8 @@ Failure take_words(const Words& words, Options& options) {
   if (!failure && !options.job.durable && !words.sync.empty() && words.sync != "none" && words.sync != "0") {
     failure = {"--sync " + words.sync + ": must be dsync or none"};
   }
-  options.depths = words.depths;
-  options.job.depth = words.depths.front();
+  if (!failure) failure = take_depths(words.depths, options.depths);
+  if (!failure) options.job.depth = options.depths.front();
   options.job.direct = options.file.direct = words.direct == 1;
   options.rounds_count = words.rounds != 0 ? words.rounds : (words.compare && !options.smoke ? 5 : 1);
   if (words.format == "json") options.format = OutputFormat::json;
@@ -163,6 +178,11 @@ Failure settle(const CLI::App& app, const Words& words, Options& options) {
     }
   }
   if (words.compare && app.count("--engine") > 0) return {"--compare runs all engines: leave out --engine"};
+  for (const std::string* const path : {&options.output, &options.report}) {
+    if (!path->empty() && (*path == options.file.filename || (options.output == options.report))) {
+      return {*path + ": --filename, --output and --report must be different files"};
+    }
+  }
   options.file.writes = options.command == Command::sweep || has_writes(options.job.rw);
   options.file.verify_block_size = options.job.verify ? options.job.block_size : 0;
   options.file.progress = isatty(STDERR_FILENO) == 1;

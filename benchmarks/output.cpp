@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <string_view>
@@ -20,6 +21,8 @@ Failure Output::open(const std::string& path, const std::string& option) {
   if (fd < 0 && errno == EEXIST) fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
   if (fd < 0) return failure_errno(errno, "cannot write", path, "name another " + option);
   file_ = Descriptor(fd);
+  struct stat info{};
+  if (fstat(fd, &info) == 0 && S_ISBLK(info.st_mode)) return {path + " is a block device; name another " + option};
   return {};
 }
 

@@ -135,15 +135,13 @@ Failure write_results(const Options& options, const TestFile& file, Outcome& out
   }
   Failure failure = outputs.result.write(outcome.text);
   if (failure || options.report.empty() || outcome.series.empty()) return failure;
+  if (!gnuplot_installed()) say("note: gnuplot is not installed (Debian: gnuplot-nox); the page has no plots", 0);
   const Page page = {page_title(options), outcome.verdict, file.path.empty() ? nullptr : &file};
   return outputs.page.write(report_html(outcome.series, page));
 }
 
 // Runs what was asked for, and returns the exit status.
 int run_to_result(Options& options, TestFile& file, Outputs& outputs) {
-  if (!options.report.empty() && !gnuplot_installed()) {
-    say("note: gnuplot is not installed (Debian: gnuplot-nox); the page will have no plots", 0);
-  }
   Outcome outcome = run_command(options, file);
   if (interrupted()) return say("interrupted; no result", 130);
   if (outcome.failure) return say(outcome.failure.line, 1);

@@ -74,6 +74,12 @@ class Files(bench.BenchCase):
         with open(path, 'rb') as file:
             self.assertNotEqual(file.read(), content)
 
+    def test_result_does_not_replace_the_file_under_test(self):
+        for option in ('--output', '--report'):
+            self.refused(2, ['different files'], '--filename', 'f', *READ, option, 'f')
+        self.refused(2, ['different files'], '--filename', 'f', *READ, '--output', 'g', '--report', 'g')
+        self.assertEqual(self.names(), [])
+
     def test_file_that_does_not_fit(self):
         self.write('foreign', os.urandom(1 << 20))
         self.refused(1, ['1 MiB', '--size'], '--filename', 'foreign', *READ, '--size', '2m')
@@ -189,6 +195,7 @@ class FullDisk(bench.BenchCase):
         device = attached.stdout.strip()
         self.addCleanup(subprocess.run, ['losetup', '--detach', device], check=False)
         self.refused(1, [device, '--overwrite'], '--filename', device, *WRITE)
+        self.refused(1, [device, 'block device'], '--filename', 'new', *READ, '--size', '1m', '--output', device)
         with open(image, 'rb') as file:
             self.assertEqual(file.read(), content)
         self.succeed('--filename', device, *WRITE, '--overwrite')

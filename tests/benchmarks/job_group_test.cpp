@@ -24,6 +24,7 @@ TEST_CASE("jobs in sequence have a part each, without overlap; random ones the w
     const Job part = part_of(job, i);
     CHECK(part.begin_offset == end);
     CHECK(part.size_bytes == 3 * 4096);
+    CHECK(check(part).line == "");
     end = part.begin_offset + part.size_bytes;
   }
   CHECK(end <= job.size_bytes);

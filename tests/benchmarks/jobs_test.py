@@ -35,6 +35,11 @@ class Jobs(bench.BenchCase):
             job = self.job(engine, '--rw', 'randread', '--numjobs', 3, '--number_ios', 200)
             self.assertGreaterEqual(job['read']['total_ios'], 600 if engine != 'fio' else 1, engine)
 
+    def test_threads_with_a_block_each(self):
+        for engine in OWN:
+            job = self.job(engine, '--size', '16k', '--iodepth', 1, '--numjobs', 4, '--rw', 'write', '--verify')
+            self.assertEqual(job['verified_blocks'], 4)
+
     def test_fsyncs_are_counted(self):
         for engine in self.engines():
             job = self.job(engine, '--rw', 'randwrite', '--fsync', 10)

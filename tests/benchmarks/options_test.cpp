@@ -55,7 +55,9 @@ TEST_CASE("without a job it is the sweep; a plain job is not extended") {
 
 TEST_CASE("several depths make a run of each") {
   CHECK(parsed({"--iodepth", "1,8,64"}).depths == std::vector<uint32_t>{1, 8, 64});
-  CHECK(parse({"--iodepth", "1,0"}).failure);
+  CHECK(parsed({"--iodepth", "1,8", "--iodepth", "4"}).depths == std::vector<uint32_t>{4});
+  for (const char* const bad : {"1,0", "", ",", "8,x", "-1", "5000"})
+    CHECK_MESSAGE(parse({"--iodepth", bad}).failure, bad);
 }
 
 TEST_CASE("a verifying job stamps a new file in its own block size") {
