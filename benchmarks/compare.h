@@ -19,6 +19,9 @@ struct Comparison {
 Comparison compare(const Job& job, const std::vector<std::unique_ptr<Engine>>& engines, uint32_t rounds_count,
                    const std::string& name);
 
+/// About how long compare() takes.
+double comparison_s(const Job& job, const std::vector<std::unique_ptr<Engine>>& engines, uint32_t rounds_count);
+
 /// The table: per engine the median IOPS with the spread, its ratio to the first, latency, CPU per I/O.
 std::string comparison_table(const std::vector<Series>& all);
 

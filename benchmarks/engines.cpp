@@ -22,7 +22,7 @@ std::vector<std::unique_ptr<Engine>> make_engines_to_compare(const Job& job) {
   std::vector<std::unique_ptr<Engine>> engines;
   engines.push_back(make_plain_engine());
   engines.push_back(make_spindle_engine());
-  if (!job.nop && fio_installed()) {
+  if (!refuse_fio(job) && fio_installed()) {
     engines.push_back(make_fio_engine(FioVariant::defaults));
     if (job.depth >= batched_depth_min) engines.push_back(make_fio_engine(FioVariant::batched));
   }

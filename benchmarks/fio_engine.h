@@ -23,6 +23,9 @@ bool fio_installed();
 /// "fio-3.33", or empty.
 std::string fio_version();
 
+/// Why fio can't run the job; empty: it can.
+Failure refuse_fio(const Job& job);
+
 /// The command line of a job, for run_process().
 std::vector<std::string> fio_arguments(const Job& job, FioVariant variant);
 

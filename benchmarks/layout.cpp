@@ -11,9 +11,12 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
+#include <span>
 
 #include "benchmarks/interrupt.h"
 #include "benchmarks/job.h"
+#include "benchmarks/stamp.h"
 #include "benchmarks/target.h"
 #include "benchmarks/units.h"
 
@@ -21,7 +24,7 @@ namespace spindle::bench {
 
 namespace {
 
-constexpr uint64_t chunk_size = 4u << 20;
+constexpr uint64_t chunk_size_wanted = 4u << 20;
 constexpr char trailer_magic[16] = "spindle-bench 1";
 
 struct Trailer {
@@ -56,20 +59,33 @@ int write_all(int fd, const std::byte* bytes, uint64_t size, uint64_t offset) no
   return 0;
 }
 
-Failure write_data(int fd, const std::string& label, uint64_t size_bytes, bool progress) {
+// What belongs at [offset, offset + size): whole stamped blocks, and random data where none fits any more.
+void fill_chunk(std::span<std::byte> chunk, uint64_t offset, uint32_t verify_block_size) {
+  uint64_t filled = 0;
+  for (; verify_block_size != 0 && filled + verify_block_size <= chunk.size(); filled += verify_block_size) {
+    stamp_block(chunk.subspan(filled, verify_block_size), offset + filled, 1);
+  }
+  fill_incompressible(chunk.data() + filled, chunk.size() - filled, offset + filled);
+}
+
+Failure write_data(int fd, const Layout& layout) {
+  // Whole blocks and whole pages in each chunk.
+  const uint64_t unit = std::lcm<uint64_t>(4096, std::max(1u, layout.verify_block_size));
+  const uint64_t chunk_size = std::max(uint64_t{1}, chunk_size_wanted / unit) * unit;
   const std::unique_ptr<std::byte, FreeDeleter> chunk(static_cast<std::byte*>(aligned_alloc(4096, chunk_size)));
-  if (!chunk) return failure_errno(ENOMEM, "cannot lay out", label);
-  for (uint64_t offset = 0; offset < size_bytes; offset += chunk_size) {
-    const uint64_t size = std::min(chunk_size, size_bytes - offset);
-    fill_incompressible(chunk.get(), size, offset);
+  if (!chunk) return failure_errno(ENOMEM, "cannot lay out", layout.label);
+  uint64_t chunks_count = 0;
+  for (uint64_t offset = 0; offset < layout.size_bytes; offset += chunk_size) {
+    const uint64_t size = std::min(chunk_size, layout.size_bytes - offset);
+    fill_chunk({chunk.get(), size}, offset, layout.verify_block_size);
     const int number = write_all(fd, chunk.get(), size, offset);
     if (interrupted()) return {"interrupted"};
     if (number != 0) {
-      return failure_errno(number, "cannot lay out", label, number == ENOSPC ? "give a smaller --size" : "");
+      return failure_errno(number, "cannot lay out", layout.label, number == ENOSPC ? "give a smaller --size" : "");
     }
-    if (progress && offset / chunk_size % 16 == 0) {
-      fprintf(stderr, "\rlaying out %s: %.0f %% \x1b[K", text_of_bytes(size_bytes).c_str(),
-              100.0 * static_cast<double>(offset) / static_cast<double>(size_bytes));
+    if (layout.progress && chunks_count++ % 16 == 0) {
+      fprintf(stderr, "\rlaying out %s: %.0f %% \x1b[K", text_of_bytes(layout.size_bytes).c_str(),
+              100.0 * static_cast<double>(offset) / static_cast<double>(layout.size_bytes));
     }
   }
   return {};
@@ -90,25 +106,27 @@ uint64_t own_data_size(int fd) {
   return ours ? offset : 0;
 }
 
-Failure lay_out(int fd, const std::string& path, const std::string& label, uint64_t size_bytes, bool progress) {
-  const auto file_size = static_cast<off_t>(size_bytes + trailer_size);
+Failure lay_out(int fd, const Layout& layout) {
+  const std::string& label = layout.label;
+  const auto file_size = static_cast<off_t>(layout.size_bytes + trailer_size);
   if (fallocate(fd, 0, 0, file_size) != 0 && errno != EOPNOTSUPP && errno != ENOSYS) {
     const int number = errno;
     const bool space = number == ENOSPC || number == EFBIG || number == EDQUOT;
-    return failure_errno(number, "cannot allocate " + text_of_bytes(size_bytes) + " for", label,
+    return failure_errno(number, "cannot allocate " + text_of_bytes(layout.size_bytes) + " for", label,
                          space ? "give a smaller --size" : "");
   }
-  Descriptor direct(open(path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC));
-  Failure failure = write_data(direct.fd() >= 0 ? direct.fd() : fd, label, size_bytes, progress);
-  if (progress) fputs("\r\x1b[K", stderr);
+  Descriptor direct(open(layout.path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC));
+  Failure failure = write_data(direct.fd() >= 0 ? direct.fd() : fd, layout);
+  if (layout.progress) fputs("\r\x1b[K", stderr);
   if (failure) return failure;
   Trailer trailer{};
   memcpy(trailer.magic, trailer_magic, sizeof(trailer_magic));
-  trailer.size_bytes = size_bytes;
+  trailer.size_bytes = layout.size_bytes;
   trailer.checksum = checksum_of(trailer);
   // The data first, durably: a trailer must never vouch for data that isn't there.
   int number = fsync(fd) == 0 ? 0 : errno;
-  if (number == 0) number = write_all(fd, reinterpret_cast<const std::byte*>(&trailer), trailer_size, size_bytes);
+  if (number == 0)
+    number = write_all(fd, reinterpret_cast<const std::byte*>(&trailer), trailer_size, layout.size_bytes);
   if (number == 0 && fsync(fd) != 0) number = errno;
   if (interrupted()) return {"interrupted"};
   return number == 0 ? Failure{} : failure_errno(number, "cannot finish", label);

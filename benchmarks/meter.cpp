@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "benchmarks/interrupt.h"
+#include "benchmarks/job_group.h"
+#include "benchmarks/units.h"
 
 namespace spindle::bench {
 
@@ -53,6 +55,8 @@ void Meter::event(uint64_t now_ns) noexcept {
 void Meter::open_window(uint64_t now_ns) noexcept {
   state_ = State::measure;
   sample_.latency_ns.reset();
+  sample_.sync_latency_ns.reset();
+  sample_.reads = sample_.writes = Side();
   operations_count_ = 0;
   if (job_.operations_max != 0) operations_end_ = job_.operations_max;
   getrusage(RUSAGE_THREAD, &thread_begin_);
@@ -60,7 +64,7 @@ void Meter::open_window(uint64_t now_ns) noexcept {
   window_begin_ns_ = now_ns;
   window_end_ns_ = now_ns + seconds_ns(job_.runtime_s);
   tick_ns_ = now_ns;
-  tick_operations_count_ = 0;
+  tick_operations_count_ = tick_reads_count_ = tick_writes_count_ = 0;
 }
 
 void Meter::close_window(uint64_t now_ns) noexcept {
@@ -72,6 +76,7 @@ void Meter::close_window(uint64_t now_ns) noexcept {
     sample_.elapsed_ns = now_ns - window_begin_ns_;
     sample_.operations_count = operations_count_;
     sample_.bytes = job_.nop ? 0 : operations_count_ * job_.block_size;
+    for (Side* const side : {&sample_.reads, &sample_.writes}) side->bytes = side->operations_count * job_.block_size;
     sample_.user_ns = time_ns(thread.ru_utime) - time_ns(thread_begin_.ru_utime);
     sample_.system_ns = time_ns(thread.ru_stime) - time_ns(thread_begin_.ru_stime);
     sample_.process_user_ns = time_ns(process.ru_utime) - time_ns(process_begin_.ru_utime);
@@ -89,23 +94,34 @@ void Meter::tick(uint64_t now_ns) noexcept {
   const double seconds = static_cast<double>(now_ns - tick_ns_) / 1e9;
   const double iops = static_cast<double>(operations_count_ - tick_operations_count_) / seconds;
   sample_.iops_intervals.push_back(iops);
+  if (is_mixed(job_.rw)) {
+    tick_side(sample_.reads, tick_reads_count_, seconds);
+    tick_side(sample_.writes, tick_writes_count_, seconds);
+  }
+  if (job_.group != nullptr) job_.group->set_rate(job_.job_index, iops);
   tick_ns_ = now_ns;
   tick_operations_count_ = operations_count_;
-  if (job_.progress) {
-    progress_shown_ = true;
-    print_progress(now_ns, iops);
-  }
+  if (job_.progress) print_progress(now_ns, job_.group == nullptr ? iops : job_.group->rates_sum());
 }
 
-void Meter::print_progress(uint64_t now_ns, double iops) const noexcept {
-  const double left_s = static_cast<double>(window_end_ns_ - std::min(now_ns, window_end_ns_)) / 1e9;
-  fprintf(stderr, "\r%.1f k IOPS, %.1f MB/s, p50 %.1f us, p99 %.1f us, %.0f s left \x1b[K", iops / 1e3,
-          job_.nop ? 0.0 : iops * job_.block_size / 1e6, static_cast<double>(sample_.latency_ns.percentile(50)) / 1e3,
-          static_cast<double>(sample_.latency_ns.percentile(99)) / 1e3, left_s);
+void Meter::tick_side(Side& side, uint64_t& tick_count, double seconds) noexcept {
+  side.iops_intervals.push_back(static_cast<double>(side.operations_count - tick_count) / seconds);
+  tick_count = side.operations_count;
+}
+
+void Meter::print_progress(uint64_t now_ns, double iops) const {
+  const double left_s = static_cast<double>(window_end_ns_ - std::min(now_ns, window_end_ns_)) / 1e9 + job_.later_s;
+  const auto time = [&](double percent) {
+    return text_of_ns(static_cast<double>(sample_.latency_ns.percentile(percent)));
+  };
+  std::string rate = text_of_count(iops) + " IOPS";
+  if (!job_.nop) rate += ", " + text_of("%.1f MB/s", iops * job_.block_size / 1e6);
+  fprintf(stderr, "\r%s: %s, p50 %s, p99 %s, %.0f s left \x1b[K", job_.progress_label.c_str(), rate.c_str(),
+          time(50).c_str(), time(99).c_str(), left_s);
 }
 
 Sample Meter::finish(std::string error) {
-  if (progress_shown_) fputs("\r\x1b[K", stderr);
+  if (job_.progress) fputs("\r\x1b[K", stderr);
   if (sample_.interrupted && error.empty()) error = "interrupted";
   if (error.empty() && sample_.operations_count == 0) {
     error = "no operation completed within the measured time; raise --runtime";

@@ -48,6 +48,16 @@ class Meter {
       event_ns_ = 0;  // the next turn closes the window
   }
 
+  /// The same of a mixed job.
+  void record_side(uint64_t latency_ns, bool is_write) noexcept {
+    Side& side = is_write ? sample_.writes : sample_.reads;
+    side.latency_ns.record(latency_ns);
+    ++side.operations_count;
+    record(latency_ns);
+  }
+  /// An fsync has completed; it is no operation of the job.
+  void record_sync(uint64_t latency_ns) noexcept { sample_.sync_latency_ns.record(latency_ns); }
+
   bool done() const noexcept { return state_ == State::done; }
 
   /// The measured window. `error` is the engine's own, empty when it had none.
@@ -60,10 +70,10 @@ class Meter {
   void open_window(uint64_t now_ns) noexcept;
   void close_window(uint64_t now_ns) noexcept;
   void tick(uint64_t now_ns) noexcept;
-  void print_progress(uint64_t now_ns, double iops) const noexcept;
+  void tick_side(Side& side, uint64_t& tick_count, double seconds) noexcept;
+  void print_progress(uint64_t now_ns, double iops) const;
 
   const Job& job_;
-  Sample sample_;
   State state_ = State::ramp;
   uint64_t operations_count_ = 0;         // recorded since the window opened
   uint64_t operations_end_ = UINT64_MAX;  // ends the window when reached
@@ -72,9 +82,11 @@ class Meter {
   uint64_t window_end_ns_ = 0;
   uint64_t tick_ns_ = 0;                // the last tick
   uint64_t tick_operations_count_ = 0;  // operations_count_ then
-  bool progress_shown_ = false;
+  uint64_t tick_reads_count_ = 0;       // and of the sides of a mixed job
+  uint64_t tick_writes_count_ = 0;
   rusage thread_begin_{};
   rusage process_begin_{};
+  Sample sample_;
 };
 
 }  // namespace spindle::bench

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "benchmarks/failure.h"
 #include "benchmarks/job.h"
@@ -14,7 +15,8 @@ enum class Command : uint8_t {
   sweep,    ///< no job given: what can this disk do?
   run,      ///< one job on one engine
   compare,  ///< one job on all engines
-  help,     ///< `text` was asked for
+  capabilities,  ///< what the ring can do here
+  help,          ///< `text` was asked for
 };
 
 enum class OutputFormat : uint8_t { normal, json, json_plus };
@@ -27,6 +29,8 @@ struct Options {
   std::string engine = "spindle";
   OutputFormat format = OutputFormat::normal;
   std::string output;  ///< file for the result; empty: standard output
+  std::string report;  ///< file for the page with plots; empty: none
+  std::vector<uint32_t> depths;  ///< at least one; the job is run with each
   uint32_t rounds_count = 1;
   bool smoke = false;
   std::string text;  ///< of Command::help

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <string_view>
@@ -12,14 +13,16 @@ Output::~Output() {
   if (remove_) unlink(path_.c_str());
 }
 
-Failure Output::open(const std::string& path) {
+Failure Output::open(const std::string& path, const std::string& option) {
   path_ = path;
   if (path.empty()) return {};
   int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   remove_ = fd >= 0;
   if (fd < 0 && errno == EEXIST) fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return failure_errno(errno, "cannot write", path, "name another --output");
+  if (fd < 0) return failure_errno(errno, "cannot write", path, "name another " + option);
   file_ = Descriptor(fd);
+  struct stat info{};
+  if (fstat(fd, &info) == 0 && S_ISBLK(info.st_mode)) return {path + " is a block device; name another " + option};
   return {};
 }
 

@@ -16,8 +16,8 @@ class Output {
   Output(const Output&) = delete;
   ~Output();
 
-  /// An empty path is standard output.
-  Failure open(const std::string& path);
+  /// An empty path is standard output. `option` is what named it, for messages.
+  Failure open(const std::string& path, const std::string& option);
   /// Replaces what the file held.
   Failure write(const std::string& text);
 

@@ -1,15 +1,12 @@
 #include "benchmarks/plain_loop.h"
 
-#include <errno.h>
-#include <liburing.h>
-#include <sys/mman.h>
-#include <sys/uio.h>
-
 #include <algorithm>
 #include <vector>
 
+#include "benchmarks/job_group.h"
 #include "benchmarks/meter.h"
-#include "benchmarks/target.h"
+#include "benchmarks/plain_ring.h"
+#include "benchmarks/plain_workload.h"
 
 namespace spindle::bench {
 
@@ -26,24 +23,15 @@ struct Slot {
   std::byte* buffer = nullptr;
 };
 
-// One run of one job. Frees everything at its end, the ring before the buffers.
+// One run of one job that is not extended.
 class PlainRun {
  public:
   explicit PlainRun(const Job& job)
-      : job_(job),
-        offsets_(job),
-        meter_(job),
-        slots_(job.depth),
-        wait_count_(std::min(job.wait_count == 0 ? automatic_wait_count(job.depth) : job.wait_count, job.depth)) {}
-  PlainRun(const PlainRun&) = delete;
-  ~PlainRun();
+      : job_(job), is_write_(has_writes(job.rw)), offsets_(job), meter_(job), ring_(job), slots_(job.depth) {}
 
   Sample run();
 
  private:
-  Failure open_ring();
-  Failure map_buffers();
-  void register_resources();
   Failure loop();
   void complete(const io_uring_cqe& cqe, uint64_t now_ns);
   bool advance(Slot& slot, int result);
@@ -52,125 +40,45 @@ class PlainRun {
   void fail(int number, std::string_view what);
 
   const Job& job_;
+  const bool is_write_;
   OffsetSequence offsets_;
   Meter meter_;
+  PlainRing ring_;
   std::vector<Slot> slots_;
-  uint32_t wait_count_;
   uint32_t in_flight_count_ = 0;
-  io_uring ring_{};
-  bool ring_open_ = false;
-  bool file_registered_ = false;
-  bool buffers_registered_ = false;
-  Descriptor file_;
-  std::byte* arena_ = nullptr;
-  uint64_t arena_size_ = 0;
-  std::vector<std::string> features_;
   Failure failure_;  // the first one of an operation; the loop drains, then reports it
 };
 
-PlainRun::~PlainRun() {
-  if (ring_open_) io_uring_queue_exit(&ring_);
-  if (arena_ != nullptr) munmap(arena_, arena_size_);
-}
-
-struct RingFlags {
-  unsigned flags;
-  std::vector<std::string> names;
-};
-
-Failure PlainRun::open_ring() {
-  const RingFlags steps[] = {
-      {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL,
-       {"SINGLE_ISSUER", "DEFER_TASKRUN", "SUBMIT_ALL"}},
-      {IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL, {"COOP_TASKRUN", "SUBMIT_ALL"}},
-      {IORING_SETUP_SUBMIT_ALL, {"SUBMIT_ALL"}},
-      {0, {}},
-  };
-  int result = 0;
-  for (const RingFlags& step : steps) {
-    result = io_uring_queue_init(job_.depth, &ring_, step.flags);
-    if (result == 0) {
-      ring_open_ = true;
-      features_ = step.names;
-      return {};
-    }
-    if (result != -EINVAL) break;  // EINVAL: a flag that this kernel doesn't know
-  }
-  std::string_view remedy;
-  if (result == -ENOMEM) remedy = "raise the locked-memory limit (ulimit -l), or lower --iodepth";
-  if (result == -EPERM) remedy = "io_uring is switched off: see sysctl kernel.io_uring_disabled, or a seccomp filter";
-  if (result == -ENOSYS) remedy = "io_uring is missing or filtered: Linux 5.15 or newer is needed";
-  return failure_errno(-result, "cannot set up the ring", "", remedy);
-}
-
-Failure PlainRun::map_buffers() {
-  // Each buffer starts on a page of its own, which suits every direct I/O alignment there is.
-  constexpr uint64_t page_size = 4096;
-  const uint64_t stride = (job_.block_size + page_size - 1) / page_size * page_size;
-  arena_size_ = stride * job_.depth;
-  void* const memory =
-      mmap(nullptr, arena_size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-  if (memory == MAP_FAILED) {
-    return failure_errno(errno, "cannot map the buffers", "", "lower --bs or --iodepth");
-  }
-  arena_ = static_cast<std::byte*>(memory);
-  fill_incompressible(arena_, arena_size_, job_.random_seed);
-  for (uint32_t i = 0; i < job_.depth; ++i) slots_[i].buffer = arena_ + stride * i;
-  return {};
-}
-
-// A refused registration (locked-memory limit, old kernel) costs speed, not correctness: the report names
-// what is in use.
-void PlainRun::register_resources() {
-  if (!job_.registered || job_.nop) return;
-  const int fd = file_.fd();
-  file_registered_ = io_uring_register_files(&ring_, &fd, 1) == 0;
-  const iovec whole{arena_, arena_size_};
-  buffers_registered_ = io_uring_register_buffers(&ring_, &whole, 1) == 0;
-  if (file_registered_) features_.emplace_back("fixed file");
-  if (buffers_registered_) features_.emplace_back("fixed buffers");
-}
-
 Sample PlainRun::run() {
-  Failure failure = check(job_);
-  if (!failure && !job_.nop) {
-    auto opened = open_target(job_);
-    failure = std::move(opened.failure);
-    file_ = std::move(opened.value);
-  }
-  if (!failure) failure = open_ring();
-  if (!failure && !job_.nop) failure = map_buffers();
+  Failure failure = ring_.open();
   if (!failure) {
-    register_resources();
-    features_.push_back("wait for " + std::to_string(wait_count_));
+    for (uint32_t i = 0; i < job_.depth && !job_.nop; ++i) slots_[i].buffer = ring_.buffer(i);
+    if (job_.group != nullptr) job_.group->arrive_and_wait(job_.job_index);
     failure = loop();
   }
   Sample sample = meter_.finish(std::move(failure.line));
-  sample.features = std::move(features_);
+  sample.features = std::move(ring_.features());
   return sample;
 }
 
 Failure PlainRun::loop() {
+  const uint32_t wait_count = ring_.wait_count();
   uint64_t now_ns = clock_ns();
   meter_.start(now_ns);
   for (Slot& slot : slots_) prepare_next(slot, now_ns);
   while (in_flight_count_ > 0) {
-    const int result = io_uring_submit_and_wait(&ring_, std::min(wait_count_, in_flight_count_));
-    // EINTR: a signal; EAGAIN, EBUSY: the kernel is short of something. What is staged stays, and is entered
-    // again.
-    if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY) {
-      return failure_errno(-result, "io_uring_enter", job_.filename);
-    }
+    const int result = io_uring_submit_and_wait(ring_.ring(), std::min(wait_count, in_flight_count_));
+    if (!PlainRing::is_passing(result)) return failure_errno(-result, "io_uring_enter", job_.filename);
     now_ns = clock_ns();
     meter_.turn(now_ns);
     unsigned head = 0;
     unsigned reaped_count = 0;
     io_uring_cqe* cqe = nullptr;
-    io_uring_for_each_cqe(&ring_, head, cqe) {
+    io_uring_for_each_cqe(ring_.ring(), head, cqe) {
       complete(*cqe, now_ns);
       ++reaped_count;
     }
-    io_uring_cq_advance(&ring_, reaped_count);
+    io_uring_cq_advance(ring_.ring(), reaped_count);
   }
   return std::move(failure_);
 }
@@ -198,7 +106,7 @@ bool PlainRun::advance(Slot& slot, int result) {
     failure_ = {job_.filename + ": ended at offset " + std::to_string(slot.offset + slot.transferred) +
                 "; give a --size within the file"};
   } else if ((result < 0 && !again) || ++slot.retries_count > retries_max) {
-    fail(result < 0 ? -result : EIO, is_write(job_.rw) ? "write" : "read");
+    fail(result < 0 ? -result : EIO, is_write_ ? "write" : "read");
   }
   if (failure_ || meter_.done()) return false;
   if (result > 0) slot.transferred += static_cast<uint32_t>(result);
@@ -216,43 +124,27 @@ void PlainRun::prepare_next(Slot& slot, uint64_t now_ns) {
 
 void PlainRun::prepare(Slot& slot) {
   // The ring has an entry per slot, and a slot is prepared only after its completion: one is always free.
-  io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
-  std::byte* const bytes = slot.buffer + slot.transferred;
-  const uint32_t size = job_.block_size - slot.transferred;
-  const uint64_t offset = slot.offset + slot.transferred;
-  const int fd = file_registered_ ? 0 : file_.fd();
+  io_uring_sqe* const sqe = io_uring_get_sqe(ring_.ring());
   if (job_.nop) {
     io_uring_prep_nop(sqe);
-  } else if (is_write(job_.rw)) {
-    if (buffers_registered_) {
-      io_uring_prep_write_fixed(sqe, fd, bytes, size, offset, 0);
-    } else {
-      io_uring_prep_write(sqe, fd, bytes, size, offset);
-    }
   } else {
-    if (buffers_registered_) {
-      io_uring_prep_read_fixed(sqe, fd, bytes, size, offset, 0);
-    } else {
-      io_uring_prep_read(sqe, fd, bytes, size, offset);
-    }
+    ring_.prepare_transfer(sqe, is_write_, slot.buffer + slot.transferred, job_.block_size - slot.transferred,
+                           slot.offset + slot.transferred);
   }
   sqe->user_data = static_cast<uint64_t>(&slot - slots_.data());
-  if (file_registered_) sqe->flags |= IOSQE_FIXED_FILE;
   ++in_flight_count_;
 }
 
 void PlainRun::fail(int number, std::string_view what) {
-  if (failure_) return;
-  std::string_view remedy;
-  if (number == EINVAL) remedy = "direct I/O may need a larger --bs here, or --direct 0";
-  if (number == ENOSPC) remedy = "free some space";
-  failure_ = failure_errno(number, what, job_.filename, remedy);
+  if (!failure_) failure_ = ring_.explain(number, what);
 }
 
 class PlainEngine final : public Engine {
  public:
   std::string_view name() const noexcept override { return "plain loop"; }
-  Sample run(const Job& job) override { return PlainRun(job).run(); }
+  Sample run(const Job& job) override {
+    return run_jobs(job, [](const Job& one) { return is_extended(one) ? run_workload(one) : PlainRun(one).run(); });
+  }
 };
 
 }  // namespace

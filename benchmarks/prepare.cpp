@@ -36,6 +36,10 @@ Checked<uint64_t> new_size(const FileRequest& request, uint64_t free_bytes, cons
            " free; free some, or give a smaller --size or another --filename"}};
 }
 
+Layout layout_of(const FileRequest& request, const TestFile& test, uint64_t size_bytes) {
+  return {test.path, test.label, size_bytes, request.verify_block_size, request.progress};
+}
+
 struct Unnamed {
   Descriptor file;
   std::string refusal;  // why this folder won't do; empty: it will
@@ -74,7 +78,7 @@ Checked<TestFile> prepare_unnamed(const FileRequest& request) {
       continue;
     }
     test.path = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(found.file.fd());
-    Failure failure = lay_out(found.file.fd(), test.path, test.label, size.value, request.progress);
+    Failure failure = lay_out(found.file.fd(), layout_of(request, test, size.value));
     if (failure) return {{}, std::move(failure)};
     test.size_bytes = request.size_bytes == 0 ? size.value : request.size_bytes;
     auto target = describe_target(test.path);
@@ -99,7 +103,7 @@ Failure make_named(const FileRequest& request, TestFile& test) {
   Checked<uint64_t> size;
   if (!failure) size = new_size(request, space_free(file.fd()), test.path);
   if (!failure) failure = std::move(size.failure);
-  if (!failure) failure = lay_out(file.fd(), test.path, test.path, size.value, request.progress);
+  if (!failure) failure = lay_out(file.fd(), layout_of(request, test, size.value));
   if (failure) {
     unlink(test.path.c_str());
     return failure;
@@ -167,6 +171,7 @@ Checked<TestFile> prepare_named(const FileRequest& request) {
   }
   if (test.target.kind == Target::Kind::missing) {
     Failure failure = make_named(request, test);
+    test.is_new = !failure;
     return {std::move(test), std::move(failure)};
   }
   // O_EXCL on a block device: refused while it is mounted or otherwise in use.

@@ -28,6 +28,7 @@ struct FileRequest {
   bool writes = false;      ///< the jobs will write to it
   bool direct = true;
   bool overwrite = false;  ///< writing to what we did not make is wanted
+  uint32_t verify_block_size = 0;  ///< stamp each block of a new file (benchmarks/stamp.h); 0: plain random data
   bool progress = false;   ///< say on standard error that it is being laid out
 };
 
@@ -35,6 +36,7 @@ struct TestFile {
   std::string path;         ///< what engines open; valid while this object lives
   std::string label;        ///< for people
   uint64_t size_bytes = 0;  ///< of the data
+  bool is_new = false;      ///< a named one that did not exist before
   std::string note;         ///< something the user should know; empty for most
   Target target;
   Descriptor unnamed;  ///< keeps the unnamed file alive; empty for a named one

@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -48,26 +49,29 @@ void add_intervals(json& object, const std::string& prefix, std::vector<double> 
   object[prefix + "_samples"] = values.size();
 }
 
-json direction(const Job& job, const Sample& sample, bool bins) {
-  const double bytes_per_s = sample.bytes_per_second();
-  json object = {{"io_bytes", sample.bytes},
-                 {"io_kbytes", sample.bytes / 1024},
+json direction(const Job& job, const Side& side, uint64_t elapsed_ns, bool bins) {
+  const double seconds = static_cast<double>(std::max<uint64_t>(1, elapsed_ns)) / 1e9;
+  const double bytes_per_s = static_cast<double>(side.bytes) / seconds;
+  const double iops = static_cast<double>(side.operations_count) / seconds;
+  json object = {{"io_bytes", side.bytes},
+                 {"io_kbytes", side.bytes / 1024},
                  {"bw_bytes", static_cast<uint64_t>(bytes_per_s)},
                  {"bw", static_cast<uint64_t>(bytes_per_s / 1024)},
-                 {"iops", sample.iops()},
-                 {"runtime", sample.elapsed_ns / 1'000'000},
-                 {"total_ios", sample.operations_count},
+                 {"iops", iops},
+                 {"runtime", side.operations_count == 0 ? 0 : elapsed_ns / 1'000'000},
+                 {"total_ios", side.operations_count},
                  {"short_ios", 0},
                  {"drop_ios", 0}};
   // An operation is stamped once, when it is staged for submission: all of its latency is fio's clat, none
   // slat.
   object["slat_ns"] = no_latency();
-  object["clat_ns"] = latency(sample.latency_ns, bins);
-  object["lat_ns"] = latency(sample.latency_ns, bins);
+  const bool idle = side.operations_count == 0;
+  object["clat_ns"] = idle ? no_latency() : latency(side.latency_ns, bins);
+  object["lat_ns"] = object["clat_ns"];
   std::vector<double> kib_per_s;
-  for (const double iops : sample.iops_intervals) kib_per_s.push_back(iops * job.block_size / 1024);
+  for (const double interval : side.iops_intervals) kib_per_s.push_back(interval * job.block_size / 1024);
   add_intervals(object, "bw", std::move(kib_per_s), bytes_per_s / 1024, true);
-  add_intervals(object, "iops", sample.iops_intervals, sample.iops(), false);
+  add_intervals(object, "iops", side.iops_intervals, iops, false);
   return object;
 }
 
@@ -81,6 +85,22 @@ json idle_direction() {
   for (const char* const name : {"iops_mean", "iops_stddev"}) object[name] = 0.0;
   object["iops_samples"] = 0;
   return object;
+}
+
+// fio's read, write, trim and sync.
+void add_directions(json& object, const Series& series, bool bins) {
+  const Sample& sample = series.median_sample();
+  const Pattern rw = series.job.rw;
+  const auto one = [&](bool is_there, const Side& mixed) {
+    if (!is_there) return idle_direction();
+    return direction(series.job, is_mixed(rw) ? mixed : sample, sample.elapsed_ns, bins);
+  };
+  object["read"] = one(has_reads(rw), sample.reads);
+  object["write"] = one(has_writes(rw), sample.writes);
+  object["trim"] = idle_direction();
+  const uint64_t syncs_count = sample.sync_latency_ns.count();
+  object["sync"] = {{"total_ios", syncs_count},
+                    {"lat_ns", syncs_count == 0 ? no_latency() : latency(sample.sync_latency_ns, bins)}};
 }
 
 json job_options(const Series& series) {
@@ -98,6 +118,12 @@ json job_options(const Series& series) {
                   {"randseed", std::to_string(job.random_seed)},
                   {"engine", series.engine}};
   if (job.nop) options["nop"] = "1";
+  if (is_mixed(job.rw)) options["rwmixread"] = std::to_string(job.read_percent);
+  if (job.jobs_count > 1) options["numjobs"] = std::to_string(job.jobs_count);
+  if (job.fsync_every != 0) options["fsync"] = std::to_string(job.fsync_every);
+  if (job.durable) options["sync"] = "dsync";
+  if (job.verify) options["verify"] = "xxh3";
+  if (job.rate_iops != 0) options["rate_iops"] = std::to_string(job.rate_iops);
   return options;
 }
 
@@ -132,17 +158,17 @@ json latency_classes(const Histogram& histogram, uint64_t unit_ns) {
 
 json job_of(const Series& series, bool bins) {
   const Sample& sample = series.median_sample();
+  // Of one thread, as fio has it for a group.
+  const uint64_t threads_ns = sample.elapsed_ns * series.job.jobs_count;
   const auto share = [&](uint64_t ns) {
-    return sample.elapsed_ns == 0 ? 0.0 : 100.0 * static_cast<double>(ns) / static_cast<double>(sample.elapsed_ns);
+    return threads_ns == 0 ? 0.0 : 100.0 * static_cast<double>(ns) / static_cast<double>(threads_ns);
   };
   json object = {{"jobname", series.name}, {"groupid", 0}, {"error", 0}, {"eta", 0}};
   object["elapsed"] =
       static_cast<uint64_t>(std::ceil(series.job.ramp_s + static_cast<double>(sample.elapsed_ns) / 1e9));
   object["job options"] = job_options(series);
-  const bool writes = is_write(series.job.rw);
-  object["read"] = writes ? idle_direction() : direction(series.job, sample, bins);
-  object["write"] = writes ? direction(series.job, sample, bins) : idle_direction();
-  object["job_runtime"] = sample.elapsed_ns / 1'000'000;
+  add_directions(object, series, bins);
+  object["job_runtime"] = threads_ns / 1'000'000;
   object["usr_cpu"] = share(sample.user_ns);
   object["sys_cpu"] = share(sample.system_ns);
   object["ctx"] = sample.switches_voluntary_count + sample.switches_involuntary_count;
@@ -157,9 +183,43 @@ json job_of(const Series& series, bool bins) {
   object["latency_percentile"] = 100.0;
   object["latency_window"] = 0;
   object["features"] = sample.features;
+  if (series.job.verify) object["verified_blocks"] = sample.verified_count;
   json& rounds = object["iops_rounds"] = json::array();
   for (const Sample& round : series.samples) rounds.push_back(round.iops());
   return object;
+}
+
+// Of all runs together, the disks of all jobs; fio has one entry per disk.
+json disk_util(const std::vector<Series>& all) {
+  json disks = json::array();
+  DiskUse sum;
+  std::string name;
+  for (const Series& series : all) {
+    for (const Sample& sample : series.samples) {
+      if (sample.disk.elapsed_ms == 0) continue;
+      name = series.job.disk;
+      for (int i = 0; i < 2; ++i) {
+        sum.ios[i] += sample.disk.ios[i];
+        sum.merges[i] += sample.disk.merges[i];
+        sum.ticks_ms[i] += sample.disk.ticks_ms[i];
+      }
+      sum.busy_ms += sample.disk.busy_ms;
+      sum.queue_ms += sample.disk.queue_ms;
+      sum.elapsed_ms += sample.disk.elapsed_ms;
+    }
+  }
+  if (sum.elapsed_ms == 0) return disks;
+  const double util = 100.0 * static_cast<double>(sum.busy_ms) / static_cast<double>(sum.elapsed_ms);
+  disks.push_back({{"name", name},
+                   {"read_ios", sum.ios[0]},
+                   {"write_ios", sum.ios[1]},
+                   {"read_merges", sum.merges[0]},
+                   {"write_merges", sum.merges[1]},
+                   {"read_ticks", sum.ticks_ms[0]},
+                   {"write_ticks", sum.ticks_ms[1]},
+                   {"in_queue", sum.queue_ms},
+                   {"util", std::min(100.0, util)}});
+  return disks;
 }
 
 }  // namespace
@@ -170,13 +230,16 @@ std::string report_json(const std::vector<Series>& all, bool bins) {
   char text[64] = "";
   tm local{};
   strftime(text, sizeof(text), "%a %b %e %H:%M:%S %Y", localtime_r(&now.tv_sec, &local));
-  json report = {{"spindle-bench version", "1"},
+  // "fio version" is what scripts recognize the format by.
+  json report = {{"fio version", "spindle-bench-1"},
                  {"timestamp", now.tv_sec},
                  {"timestamp_ms", now.tv_sec * 1000 + now.tv_nsec / 1'000'000},
                  {"time", text},
                  {"global options", json::object()},
                  {"jobs", json::array()}};
   for (const Series& series : all) report["jobs"].push_back(job_of(series, bins));
+  const json disks = disk_util(all);
+  if (!disks.empty()) report["disk_util"] = disks;
   return report.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 

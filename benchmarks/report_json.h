@@ -1,6 +1,6 @@
-// Results as JSON with fio's field names, units and shape, so that a script which reads `fio
-// --output-format=json` reads this too. What we don't measure (disk_util, job groups, sync and trim) is left
-// out rather than made up.
+// Results as JSON with fio's field names, units and shape, so that a script which reads `fio --output-format=json`
+// reads this too. What is never done here (trim) or can't be told apart (slat) is zero, as fio has it; what is not
+// measured (batches per submission, steady state) is left out rather than made up.
 #pragma once
 
 #include <string>

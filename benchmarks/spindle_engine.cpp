@@ -7,7 +7,10 @@
 #include <utility>
 
 #include "benchmarks/engines.h"
+#include "benchmarks/interrupt.h"
+#include "benchmarks/job_group.h"
 #include "benchmarks/meter.h"
+#include "benchmarks/spindle_workload.h"
 #include "io/file.h"
 #include "io/uring/uring_backend.h"
 #include "pools/buffer_pool.h"
@@ -31,6 +34,7 @@ struct Run {
   AlignedBufferPool* pool = nullptr;
   uint64_t filled_count = 0;
   bool in_task = false;  // a Task frame around each operation
+  SharedWorkload* extended = nullptr;  // for jobs that are
 
   uint64_t now_ns() noexcept { return static_cast<uint64_t>(loop->now().time_since_epoch().count()); }
   /// Records an operation that began at `submitted_ns`; returns the time now. False in `go_on` ends the worker.
@@ -98,7 +102,7 @@ Task<Result<void>> spawn_workers(Scope& scope, Run& run, File* file) {
   for (uint32_t index = 0; index < run.job.depth; ++index) {
     if (file == nullptr) {
       co_await ok(scope.spawn(no_operations, &run));
-    } else if (is_write(run.job.rw)) {
+    } else if (has_writes(run.job.rw)) {
       co_await ok(scope.spawn(writes, &run, file));
     } else {
       co_await ok(scope.spawn(reads, &run, file));
@@ -115,11 +119,15 @@ Task<Result<void>> run_job(Run& run) {
     co_return Result<void>();
   }
   OpenOptions how;
-  how.access = is_write(run.job.rw) ? Access::read_write : Access::read_only;
+  how.access = has_writes(run.job.rw) ? Access::read_write : Access::read_only;
   how.direct = run.job.direct ? Direct::require : Direct::never;
   File file = co_await ok(File::open(run.job.filename, how));
   File* const opened = &file;
-  co_await ok(with_scope(scope, spawn_workers, run, opened));
+  if (run.extended != nullptr) {
+    co_await ok(run_phases(run.extended, opened));
+  } else {
+    co_await ok(with_scope(scope, spawn_workers, run, opened));
+  }
   const Result<void> closed = co_await file.close();
   co_return closed;
 }
@@ -140,6 +148,11 @@ class SpindleEngine final : public Engine {
   std::string_view name() const noexcept override { return in_task_ ? "spindle-task" : "spindle"; }
 
   Sample run(const Job& job) override {
+    return run_jobs(job, [this](const Job& one) { return run_one(one); });
+  }
+
+ private:
+  Sample run_one(const Job& job) {
     Run run(job);
     run.in_task = in_task_;
     if (Failure failure = check(job)) return run.meter.finish(std::move(failure.line));
@@ -154,7 +167,6 @@ class SpindleEngine final : public Engine {
     return run_with(run, **backend, **pool);
   }
 
- private:
   static uint32_t buffer_size(const Job& job) noexcept {
     return (job.block_size + buffer_alignment - 1) / buffer_alignment * buffer_alignment;
   }
@@ -163,16 +175,23 @@ class SpindleEngine final : public Engine {
     const bool wants_fixed = run.job.registered && !run.job.nop;
     const bool has_fixed = wants_fixed && backend.register_arena(pool.arena()).has_value();
     std::string line;
+    SharedWorkload extended(run.job, run.meter);
+    if (is_extended(run.job)) run.extended = &extended;
     {
       Loop loop(backend);
       run.loop = &loop;
       run.backend = &backend;
-      run.pool = &pool;
+      run.pool = extended.pool = &pool;
+      extended.loop = &loop;
+      if (run.job.group != nullptr) run.job.group->arrive_and_wait(run.job.job_index);
       const Result<void> done = spindle::run(loop, run_job, run);
       if (!done.has_value()) line = failure_of(done.error(), run.job).line;
     }
+    if (line.empty()) line = std::move(extended.failure.line);
+    if (line.empty() && interrupted()) line = "interrupted";
     if (has_fixed) backend.unregister_arena(pool.arena());
     Sample sample = run.meter.finish(std::move(line));
+    sample.verified_count = extended.workload.verified_count();
     for (const Capability& feature : backend.capabilities().entries()) {
       if (feature.in_use) sample.features.push_back(feature.name);
     }

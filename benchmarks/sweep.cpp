@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "benchmarks/command_text.h"
 #include "benchmarks/compare.h"
 #include "benchmarks/engines.h"
 #include "benchmarks/fio_engine.h"
@@ -38,6 +39,7 @@ class Sweep {
 
   Job job(Pattern rw, uint32_t block_size, uint32_t depth, double runtime_s) const;
   std::vector<Series> measure(const Job& job, const Engines& engines);
+  void run_parts();
   void random_part();
   void sequential_part();
   void nop_part();
@@ -46,6 +48,8 @@ class Sweep {
   const TestFile& file_;
   const SweepOptions& options_;
   Pace pace_;
+  bool is_planning_ = false;  // measure() only adds up how long it would take
+  double left_s_ = 0;
   Findings findings_;
   SweepResult result_;
 };
@@ -53,6 +57,7 @@ class Sweep {
 Job Sweep::job(Pattern rw, uint32_t block_size, uint32_t depth, double runtime_s) const {
   Job job;
   job.filename = file_.path;
+  job.disk = file_.target.disk;
   job.size_bytes = file_.size_bytes;
   job.rw = rw;
   job.block_size = block_size;
@@ -78,16 +83,25 @@ std::string jobname(const Job& job) {
   return std::string(name_of(job.rw)) + "-" + std::to_string(job.block_size / 1024) + "k-d" + std::to_string(job.depth);
 }
 
-// Empty after a failure, which is then in result_.
-std::vector<Series> Sweep::measure(const Job& job, const Engines& engines) {
+// Empty after a failure, which is then in result_, and while planning.
+std::vector<Series> Sweep::measure(const Job& wanted, const Engines& engines) {
   if (result_.failure) return {};
+  const double duration_s = comparison_s(wanted, engines, pace_.rounds_count);
+  if (is_planning_) {
+    left_s_ += duration_s;
+    return {};
+  }
+  left_s_ -= duration_s;
+  Job job = wanted;
+  job.progress = options_.progress;
+  job.later_s = left_s_;
   const std::string name = jobname(job);
-  if (options_.progress) fprintf(stderr, "\rrunning %s \x1b[K", name.c_str());
   Comparison comparison = compare(job, engines, pace_.rounds_count, name);
   if (comparison.failure) {
     result_.failure = {name + ": " + comparison.failure.line};
     return {};
   }
+  for (Series& series : comparison.series) add_commands(series, file_.unnamed.fd() >= 0 ? "" : file_.path);
   result_.series.insert(result_.series.end(), comparison.series.begin(), comparison.series.end());
   return std::move(comparison.series);
 }
@@ -173,19 +187,27 @@ void Sweep::beside_part() {
   }
 }
 
+void Sweep::run_parts() {
+  random_part();
+  sequential_part();
+  nop_part();
+  beside_part();
+}
+
 SweepResult Sweep::run() {
+  is_planning_ = true;
+  run_parts();
+  is_planning_ = false;
+  findings_ = {};
   result_.text = "Direct I/O on this machine\n  machine       " + describe_machine() + "\n";
   const std::string fio = options_.smoke ? std::string() : fio_version();
   if (fio.empty()) findings_.fio_absence = options_.smoke ? "this was a smoke run" : "fio is not installed";
   if (!fio.empty()) result_.text += "  yardstick     " + fio + "\n";
   result_.text += describe_test_file(file_);
-  random_part();
-  sequential_part();
-  nop_part();
-  beside_part();
-  if (options_.progress) fputs("\r\x1b[K", stderr);
+  run_parts();
   if (result_.failure) return std::move(result_);
-  result_.text += "\n" + verdict(findings_);
+  result_.verdict = verdict(findings_);
+  result_.text += "\n" + result_.verdict;
   return std::move(result_);
 }
 

@@ -19,6 +19,7 @@ struct SweepOptions {
 struct SweepResult {
   std::vector<Series> series;  ///< everything that ran, for JSON
   std::string text;            ///< tables and the verdict
+  std::string verdict;         ///< the verdict alone
   Failure failure;             ///< the first run that failed; the rest then means nothing
 };
 

@@ -130,12 +130,13 @@ Checked<Target> describe_target(const std::string& path) {
   if (is_device) describe_block_device(path, target);
   target.device = is_device ? describe_device(info.stx_rdev_major, info.stx_rdev_minor)
                             : describe_device(info.stx_dev_major, info.stx_dev_minor);
+  if (!target.device.empty()) target.disk = target.device.substr(0, target.device.find(','));
   if (target.file_system == "tmpfs") target.alignment_known = true;  // its O_DIRECT is accepted, and ignored
   return {target, {}};
 }
 
 Checked<Descriptor> open_target(const Job& job) {
-  const int mode = is_write(job.rw) ? O_RDWR : O_RDONLY;
+  const int mode = has_writes(job.rw) ? O_RDWR : O_RDONLY;
   const int fd = open(job.filename.c_str(), mode | (job.direct ? O_DIRECT : 0) | O_CLOEXEC);
   if (fd >= 0) return {Descriptor(fd), {}};
   const int number = errno;

@@ -34,6 +34,7 @@ struct Target {
   uint32_t memory_alignment = 0;  ///< direct I/O; 0 with alignment_known: not supported here
   uint32_t offset_alignment = 0;
   std::string file_system;  ///< "ext4"; empty for a device
+  std::string disk;         ///< "vda": the name of the device in /proc/diskstats; empty where unknown
   std::string device;       ///< "vda, 256 GiB, scheduler mq-deadline"; empty where unknown
 
   bool direct_refused() const noexcept { return alignment_known && offset_alignment == 0; }

@@ -40,7 +40,10 @@ std::string latency_text(const Series& series) {
 
 std::string depth_text(const Series& series) { return "depth " + std::to_string(series.job.depth); }
 
-std::string percent_text(double ratio) { return text_of("%+.1f %%", 100 * (ratio - 1)); }
+std::string percent_text(double ratio) {
+  const std::string text = text_of("%+.1f %%", 100 * (ratio - 1));
+  return text == "-0.0 %" ? "+0.0 %" : text;
+}
 
 std::string knee_line(const Findings& findings) {
   const Series& knee = knee_of(findings.reads);

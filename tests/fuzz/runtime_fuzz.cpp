@@ -339,8 +339,9 @@ RunResult run(const RunOptions& options, Coverage& coverage) {
   return {hash.value(), event_next};
 }
 
-constexpr uint64_t fixed_seeds[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16,
-                                    17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32};
+constexpr uint64_t fixed_seeds[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
+                                    12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+                                    23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 8983580182596178123u};
 
 }  // namespace
 

@@ -300,6 +300,12 @@ void Model::end_child(ModelScope& scope, ModelContext& context, const Result<voi
   close(context);
   --scope.child_count;
   --scope.place_count;
+  serve_spawners(scope);
+}
+
+// Whoever waits for a place is served when a child ends, and when one begins: a spawn that was granted its place before
+// the scope was cancelled still uses it, and those behind it, shielded from the cancel until then, are refused.
+void Model::serve_spawners(ModelScope& scope) noexcept {
   while (!scope.spawners.empty()) {
     if (scope.context->is_cancelled) {
       grant(*scope.spawners.front(), Outcome::cancelled);

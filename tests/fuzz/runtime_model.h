@@ -185,6 +185,7 @@ class Model {
 
   void note_error(ModelScope& scope, const Error& error) noexcept;
   void end_child(ModelScope& scope, ModelContext& context, const Result<void>& result) noexcept;
+  void serve_spawners(ModelScope& scope) noexcept;
   /// What with_scope() must return: null for success.
   std::optional<Error> outcome_of(const ModelScope& scope) const noexcept;
 

@@ -97,6 +97,7 @@ SPINDLE_TASK_WRAPPER Task<Result<void>> begin_child(Machine* machine, ModelScope
                                                     std::optional<Token> token) {
   ++scope->child_count;
   ModelContext& context = machine->model.open(scope->context);
+  machine->model.serve_spawners(*scope);
   return run_child(machine, scope, &context, budget, std::move(token));
 }
 
