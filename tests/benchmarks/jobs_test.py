@@ -63,11 +63,6 @@ class Jobs(bench.BenchCase):
                 job = self.job(engine, '--rw', 'randwrite', '--number_ios', 50, '--runtime', '20', *extra)
                 self.assertLessEqual(abs(job['write']['total_ios'] - 50), 4, engine)
 
-    def test_seed_decides_the_sequence(self):
-        self.assertNotEqual(self.succeed('--help').find('--randseed'), -1)
-        for engine in OWN:
-            self.job(engine, '--rw', 'randread', '--randseed', 7)
-
     def test_verify_reads_all_back(self):
         for engine in OWN:
             for threads in (1, 2):
