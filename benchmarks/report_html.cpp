@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <set>
 #include <sstream>
 
@@ -29,7 +30,7 @@ dt { color: #6b7280; }
 dd { margin: 0; overflow-wrap: anywhere; }
 ol { margin: 0; padding-left: 22px; }
 ol li { margin: 4px 0; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(520px, 1fr)); gap: 18px; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(520px, 1fr)); gap: 18px; }
 figure { margin: 0; padding: 14px 14px 6px; }
 figcaption { font-weight: 600; margin: 0 6px 6px; }
 .legend { margin: 0 6px 4px; font-size: 13.5px; color: #3c434d; }
@@ -79,14 +80,16 @@ std::string features_of(const std::vector<Series>& all) {
 }
 
 std::string facts(const std::vector<Series>& all, const Page& page) {
-  std::string text = fact("machine", describe_machine());
+  std::string text = fact("job", page.job) + fact("machine", describe_machine());
   if (page.file != nullptr) {
     const Target& target = page.file->target;
     text += fact("file", page.file->label + ", " + text_of_bytes(page.file->size_bytes));
     text += fact("device", target.device) + fact("file system", target.file_system);
     text += fact("alignment", describe_alignment(target)) + fact("note", page.file->note);
   }
-  text += fact("ring features in use", features_of(all)) + fact("yardstick", fio_version());
+  const bool has_fio =
+      std::any_of(all.begin(), all.end(), [](const Series& series) { return series.engine.starts_with("fio"); });
+  text += fact("ring features in use", features_of(all)) + fact("beside it", has_fio ? fio_version() : "");
   return "<section class=\"card\"><dl>\n" + text + "</dl></section>\n";
 }
 

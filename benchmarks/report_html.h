@@ -11,6 +11,7 @@ namespace spindle::bench {
 
 struct Page {
   std::string title;
+  std::string job;                 ///< what ran; empty for a sweep
   std::string verdict;             ///< lines of it; may be empty
   const TestFile* file = nullptr;  ///< null: the jobs had none
 };

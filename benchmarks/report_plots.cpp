@@ -15,7 +15,15 @@ bool is_same_load(const Job& left, const Job& right) {
          left.jobs_count == right.jobs_count;
 }
 
-std::string load_name(const Job& job) { return std::string(name_of(job.rw)) + " " + text_of_bytes(job.block_size); }
+// Ring NOPs beside I/O would only stretch the axes.
+bool is_shown(const std::vector<Series>& all, const Job& job) {
+  return !job.nop || std::all_of(all.begin(), all.end(), [](const Series& series) { return series.job.nop; });
+}
+
+std::string load_name(const Job& job) {
+  if (job.nop) return "ring NOPs";
+  return std::string(name_of(job.rw)) + " " + text_of_bytes(job.block_size);
+}
 
 // One load on one engine, over the depths.
 struct Line {
@@ -49,7 +57,7 @@ std::vector<Line> lines_of(const std::vector<Series>& all) {
     for (const Group& group : groups_of(all)) {
       if ((group.end - group.begin == 1) != alone) continue;
       for (size_t i = group.begin; i < group.end; ++i) {
-        if (!all[i].job.nop && depths_of(all, all[i].job).size() > 1) add_to_lines(lines, all[i]);
+        if (is_shown(all, all[i].job) && depths_of(all, all[i].job).size() > 1) add_to_lines(lines, all[i]);
       }
     }
   }
@@ -164,19 +172,39 @@ std::vector<Point> percentile_points(const Histogram& histogram) {
   return points;
 }
 
+// Of all operations, or of one direction of a mix, over all runs.
+Curve distribution_curve(const Series& series, const Side Sample::* side) {
+  Histogram whole;
+  for (const Sample& sample : series.samples)
+    whole.merge(side == nullptr ? sample.latency_ns : (sample.*side).latency_ns);
+  Curve curve{series.engine, colour_of(series.engine), false, false, {}};
+  if (whole.count() != 0) curve.points = percentile_points(whole);
+  return curve;
+}
+
+std::vector<Curve> distribution_curves(const std::vector<Series>& all, Group group) {
+  std::vector<Curve> curves;
+  const Series& first = all[group.begin];
+  if (group.end - group.begin == 1 && is_mixed(first.job.rw)) {
+    curves = {distribution_curve(first, &Sample::reads), distribution_curve(first, &Sample::writes)};
+    curves[0].name += ", reads";
+    curves[1].name += ", writes";
+    curves[1].dashed = true;
+  } else {
+    for (size_t i = group.begin; i < group.end; ++i) curves.push_back(distribution_curve(all[i], nullptr));
+  }
+  std::erase_if(curves, [](const Curve& curve) { return curve.points.empty(); });
+  return curves;
+}
+
 Plot distribution(const std::vector<Series>& all, Group group) {
   Plot plot;
   const Job& job = all[group.begin].job;
   plot.title = "Latency distribution, " + load_name(job) + ", depth " + std::to_string(job.depth) + ", all runs";
   plot.x_label = "percentile of operations";
   double x_max = 1;
-  for (size_t i = group.begin; i < group.end; ++i) {
-    Histogram whole;
-    for (const Sample& sample : all[i].samples) whole.merge(sample.latency_ns);
-    if (whole.count() == 0) continue;
-    plot.curves.push_back({all[i].engine, colour_of(all[i].engine), false, false, percentile_points(whole)});
-    x_max = std::max(x_max, plot.curves.back().points.back().x);
-  }
+  plot.curves = distribution_curves(all, group);
+  for (const Curve& curve : plot.curves) x_max = std::max(x_max, curve.points.back().x);
   const std::vector<Tic> tics = {{0, "0"},    {0.30103, "50"}, {1, "90"},     {2, "99"},
                                  {3, "99.9"}, {4, "99.99"},    {5, "99.999"}, {6, "99.9999"}};
   for (const Tic& tic : tics) {
@@ -192,7 +220,7 @@ std::vector<Group> chosen_groups(const std::vector<Series>& all) {
   std::vector<Group> chosen;
   size_t engines_max = 0;
   const std::vector<Group> groups = groups_of(all);
-  const auto is_wanted = [&](const Group& group) { return !all[group.begin].job.nop; };
+  const auto is_wanted = [&](const Group& group) { return is_shown(all, all[group.begin].job); };
   for (const Group& group : groups) {
     if (is_wanted(group)) engines_max = std::max(engines_max, group.end - group.begin);
   }
@@ -243,7 +271,9 @@ std::vector<Plot> plots_of(const std::vector<Series>& all) {
     plots.back().title = "Tail latency (p99) against depth";
     scale_time(plots.back());
   } else {
-    for (const Group& group : groups) plots.push_back(bars(all, group));
+    for (const Group& group : groups) {
+      if (group.end - group.begin > 1) plots.push_back(bars(all, group));
+    }
   }
   for (const Group& group : groups) plots.push_back(distribution(all, group));
   return plots;

@@ -12,7 +12,7 @@ namespace spindle::bench {
 std::string colour_of(const std::string& engine);
 
 /// Throughput and latency against the depth where there are several depths, else throughput per engine; and the
-/// distribution of the latency. Without ring NOPs.
+/// distribution of the latency. Ring NOPs only where nothing else ran.
 std::vector<Plot> plots_of(const std::vector<Series>& all);
 
 /// Neighbours that ran the same job, and so compare: [begin, end) of each group in `all`.

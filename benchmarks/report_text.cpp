@@ -126,14 +126,15 @@ std::string describe_test_file(const TestFile& file) {
   return rows;
 }
 
-std::string headline_of(const Series& series) {
-  const Job& job = series.job;
+std::string describe_job(const Job& job, bool with_depth) {
   std::string text = job.nop ? "ring NOPs" : std::string(name_of(job.rw)) + ", " + text_of_bytes(job.block_size);
-  text += ", depth " + std::to_string(job.depth) + extended_words(job);
+  if (with_depth) text += ", depth " + std::to_string(job.depth);
+  text += extended_words(job);
   if (!job.nop) text += job.direct ? ", direct" : ", through the page cache";
-  text += ", " + text_of("%g s", job.runtime_s) + " after " + text_of("%g s", job.ramp_s) + " of ramp";
-  return series.name + ": " + text + "\n";
+  return text + ", " + text_of("%g s", job.runtime_s) + " after " + text_of("%g s", job.ramp_s) + " of ramp";
 }
+
+std::string headline_of(const Series& series) { return series.name + ": " + describe_job(series.job, true) + "\n"; }
 
 std::string report_text(const Series& series, const TestFile* file) {
   const Sample& sample = series.median_sample();

@@ -18,6 +18,9 @@ std::string describe_alignment(const Target& target);
 /// a newline and starts with two spaces and a name of 14 columns.
 std::string describe_test_file(const TestFile& file);
 
+/// "randread, 4 KiB, depth 8, direct, 2 s after 200 ms of ramp".
+std::string describe_job(const Job& job, bool with_depth);
+
 /// One line: "randread: randread, 4 KiB, depth 8, direct, 2 s after 200 ms of ramp".
 std::string headline_of(const Series& series);
 

@@ -136,7 +136,9 @@ Failure write_results(const Options& options, const TestFile& file, Outcome& out
   Failure failure = outputs.result.write(outcome.text);
   if (failure || options.report.empty() || outcome.series.empty()) return failure;
   if (!gnuplot_installed()) say("note: gnuplot is not installed (Debian: gnuplot-nox); the page has no plots", 0);
-  const Page page = {page_title(options), outcome.verdict, file.path.empty() ? nullptr : &file};
+  const Page page = {page_title(options),
+                     options.command == Command::sweep ? "" : describe_job(options.job, options.depths.size() == 1),
+                     outcome.verdict, file.path.empty() ? nullptr : &file};
   return outputs.page.write(report_html(outcome.series, page));
 }
 

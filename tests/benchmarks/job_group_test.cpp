@@ -51,6 +51,22 @@ TEST_CASE("offsets stay within the part") {
   }
 }
 
+TEST_CASE("the seed decides the sequence of offsets, and of threads all differ") {
+  Job job = job_of(Pattern::randread, 2);
+  job.size_bytes = 1 << 20;
+  const auto sequence_of = [](const Job& one) {
+    OffsetSequence offsets(one);
+    std::vector<uint64_t> sequence;
+    for (int i = 0; i < 20; ++i) sequence.push_back(offsets.next());
+    return sequence;
+  };
+  const auto first = sequence_of(part_of(job, 0));
+  CHECK(sequence_of(part_of(job, 0)) == first);
+  CHECK(sequence_of(part_of(job, 1)) != first);
+  job.random_seed = 2;
+  CHECK(sequence_of(part_of(job, 0)) != first);
+}
+
 TEST_CASE("all threads start together, and one that fails early holds nobody up") {
   std::atomic<int> arrived_count{0};
   std::atomic<int> early_count{0};

@@ -63,11 +63,6 @@ class Jobs(bench.BenchCase):
                 job = self.job(engine, '--rw', 'randwrite', '--number_ios', 50, '--runtime', '20', *extra)
                 self.assertLessEqual(abs(job['write']['total_ios'] - 50), 4, engine)
 
-    def test_seed_decides_the_sequence(self):
-        self.assertNotEqual(self.succeed('--help').find('--randseed'), -1)
-        for engine in OWN:
-            self.job(engine, '--rw', 'randread', '--randseed', 7)
-
     def test_verify_reads_all_back(self):
         for engine in OWN:
             for threads in (1, 2):
@@ -126,11 +121,12 @@ class Jobs(bench.BenchCase):
 
 
 class Report(bench.BenchCase):
-    def page(self, *arguments):
+    def page(self, *arguments, name='f'):
         note = '' if shutil.which('gnuplot') else 'gnuplot is not installed'
-        done = self.run_bench('--filename', 'f', *QUICK, *arguments, '--report', 'page.html')
+        done = self.run_bench('--filename', name, *QUICK, *arguments, '--report', 'page.html')
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(note, done.stderr)
+        self.assertEqual(done.stderr.count('\n'), 1 if note else 0, done.stderr)
         with open(self.path('page.html'), encoding='utf-8') as file:
             return file.read()
 
@@ -153,9 +149,7 @@ class Report(bench.BenchCase):
         self.assertIn('randrw', page)
 
     def test_names_are_escaped(self):
-        self.succeed('--filename', 'a<b>&"c', *QUICK, '--rw', 'read', '--report', 'page.html')
-        with open(self.path('page.html'), encoding='utf-8') as file:
-            page = file.read()
+        page = self.page('--rw', 'read', name='a<b>&"c')
         self.assertNotIn('a<b>', page)
         self.assertIn('a&lt;b&gt;&amp;', page)
 
