@@ -40,6 +40,12 @@ Backend::~Backend() {
   SPINDLE_ASSERT(dropped_.empty(), "a backend was destroyed before the files dropped on it were closed");
 }
 
+void Backend::submit_rare(Operation& operation) noexcept {
+  if (Descriptor* descriptor = operation.descriptor()) ++descriptor->live_count;
+  if constexpr (Ledger::enabled) ledger_.note_submit(operation);
+  submit_rare_to_backend(operation);
+}
+
 void Backend::drop(std::unique_ptr<Descriptor> descriptor) noexcept {
   Descriptor& dropped = *descriptor.release();
   if (dropped.fd < 0) {

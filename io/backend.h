@@ -37,6 +37,8 @@ class Backend : public Reactor {
     if constexpr (Ledger::enabled) ledger_.note_submit(operation);
     submit_to_backend(operation);
   }
+  /// The same for an opcode from opcode_rare_first on: a way of its own, so that the others need not ask.
+  void submit_rare(Operation& operation) noexcept;
   /// Asks for an early end of a submitted operation. Its own completion decides.
   virtual void cancel(Operation& operation) noexcept = 0;
   /// Asks the same of every operation on the descriptor.
@@ -73,6 +75,7 @@ class Backend : public Reactor {
   }
   /// Another round of an operation that is submitted already: a short count, or an errno to be tried again.
   void resubmit(Operation& operation) noexcept { submit_to_backend(operation); }
+  void resubmit_rare(Operation& operation) noexcept { submit_rare_to_backend(operation); }
 
   virtual AlignmentSource alignment_source() const noexcept { return AlignmentSource::status; }
 
@@ -82,6 +85,7 @@ class Backend : public Reactor {
  protected:
   Backend() noexcept = default;
   virtual void submit_to_backend(Operation& operation) noexcept = 0;
+  virtual void submit_rare_to_backend(Operation& operation) noexcept { submit_to_backend(operation); }
   /// For a host that was killed: dropped files are forgotten, not closed.
   void forget_dropped() noexcept;
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <system_error>
 
+#include "io/backend.h"
 #include "runtime/loop.h"
 
 namespace spindle {
