@@ -41,6 +41,12 @@ Backend::~Backend() {
   SPINDLE_ASSERT(dropped_.empty(), "a backend was destroyed before the files dropped on it were closed");
 }
 
+void Backend::submit_rare(Operation& operation) noexcept {
+  if (Descriptor* descriptor = operation.descriptor()) ++descriptor->live_count;
+  if constexpr (Ledger::enabled) ledger_.note_submit(operation);
+  submit_rare_to_backend(operation);
+}
+
 void Backend::drop(std::unique_ptr<Descriptor> descriptor) noexcept {
   Descriptor& dropped = *descriptor.release();
   if (dropped.fd < 0) {
@@ -56,14 +62,16 @@ void Backend::drop(std::unique_ptr<Descriptor> descriptor) noexcept {
   cancel_all_of(dropped);  // the last one to end closes
 }
 
+// Transfers, syncs and allocations load a device; closing must not wait, and what is rare is not worth holding.
+static bool is_queued_opcode(Opcode opcode) noexcept { return opcode != Opcode::close && opcode < opcode_rare_first; }
+
 void Backend::submit_to_queue(Operation& operation) noexcept {
-  const bool waits_for_others = operation.opcode() != Opcode::close;
-  if (waits_for_others && !operation.descriptor()->queue->admit(operation, loop_->now())) return;
+  if (is_queued_opcode(operation.opcode()) && !operation.descriptor()->queue->admit(operation, loop_->now())) return;
   submit_to_backend(operation);
 }
 
 void Backend::release_to_queue(Operation& operation) noexcept {
-  if (operation.opcode() == Opcode::close || operation.place == Operation::Place::held) return;
+  if (!is_queued_opcode(operation.opcode()) || operation.place == Operation::Place::held) return;
   DeviceQueue& queue = *operation.descriptor()->queue;
   const Time now = loop_->now();
   queue.release(operation, now);
@@ -74,7 +82,7 @@ void Backend::note_abandoned(Operation& operation) noexcept {
   operation.place = Operation::Place::outside;
   if constexpr (Ledger::enabled) ledger_.note_abandoned(operation);
   const Descriptor* descriptor = operation.descriptor();
-  if (descriptor == nullptr || descriptor->queue == nullptr || operation.opcode() == Opcode::close) return;
+  if (descriptor == nullptr || descriptor->queue == nullptr || !is_queued_opcode(operation.opcode())) return;
   descriptor->queue->release(operation, loop_->now());
 }
 

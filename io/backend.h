@@ -40,6 +40,8 @@ class Backend : public Reactor {
       return submit_to_queue(operation);
     submit_to_backend(operation);
   }
+  /// The same for an opcode from opcode_rare_first on: a way of its own, so that the others need not ask.
+  void submit_rare(Operation& operation) noexcept;
   /// Asks for an early end of a submitted operation. Its own completion decides.
   virtual void cancel(Operation& operation) noexcept = 0;
   /// The same, of an operation that a device queue holds.
@@ -83,6 +85,7 @@ class Backend : public Reactor {
   }
   /// Another round of an operation that is submitted already: a short count, or an errno to be tried again.
   void resubmit(Operation& operation) noexcept { submit_to_backend(operation); }
+  void resubmit_rare(Operation& operation) noexcept { submit_rare_to_backend(operation); }
 
   virtual AlignmentSource alignment_source() const noexcept { return AlignmentSource::status; }
 
@@ -92,6 +95,7 @@ class Backend : public Reactor {
  protected:
   Backend() noexcept = default;
   virtual void submit_to_backend(Operation& operation) noexcept = 0;
+  virtual void submit_rare_to_backend(Operation& operation) noexcept { submit_to_backend(operation); }
   /// For a host that was killed: the operation ends without anybody being told.
   void note_abandoned(Operation& operation) noexcept;
   /// For a host that was killed: dropped files are forgotten, not closed.

@@ -12,7 +12,8 @@
 // 1. At most requests_max requests are with the backend; a class with waiting requests and fewer than its part in
 //    flight waits only for that limit.
 // 2. An operation that goes on (short count, EAGAIN) keeps its place until it is complete.
-// Sits above both backends: the simulated world runs the same code. Close never waits here.
+// Sits above both backends: the simulated world runs the same code. Closing, and operations from opcode_rare_first on
+// (truncate, lock, …), never wait here.
 #pragma once
 
 #include <array>

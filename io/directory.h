@@ -37,7 +37,7 @@ class [[nodiscard]] PathOperation final : public LeafAwait<PathOperation, Operat
     target_path_ = target.c_str();
   }
   ~PathOperation() { abandon_if_dying(); }
-  bool begin(Loop&) noexcept { return begin_plain(); }
+  bool begin(Loop&) noexcept { return begin_other(); }
   Result<void> take() const noexcept {
     if (failure() != nullptr) return Unexpected(*failure());
     return {};
@@ -53,7 +53,7 @@ class [[nodiscard]] ListOperation final : public LeafAwait<ListOperation, Operat
     entries_ = &found_;
   }
   ~ListOperation() { abandon_if_dying(); }
-  bool begin(Loop&) noexcept { return begin_plain(); }
+  bool begin(Loop&) noexcept { return begin_other(); }
   Result<std::vector<DirectoryEntry>> take() noexcept {
     if (failure() != nullptr) return Unexpected(*failure());
     return std::move(found_);

@@ -114,7 +114,7 @@ class [[nodiscard]] PlainOperation final : public LeafAwait<PlainOperation, Oper
     status_ = &status;
   }
   ~PlainOperation() { abandon_if_dying(); }
-  bool begin(Loop&) noexcept { return begin_plain(); }
+  bool begin(Loop&) noexcept { return begin_other(); }
   Result<void> take() const noexcept {
     if (failure() != nullptr) return Unexpected(*failure());
     return {};

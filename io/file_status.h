@@ -45,7 +45,7 @@ class [[nodiscard]] StatOperation final : public LeafAwait<StatOperation, Operat
     status_ = &answer_;
   }
   ~StatOperation() { abandon_if_dying(); }
-  bool begin(Loop&) noexcept { return begin_plain(); }
+  bool begin(Loop&) noexcept { return begin_other(); }
   Result<FileStatus> take() const noexcept {
     if (failure() != nullptr) return Unexpected(*failure());
     return status_of(answer_);

@@ -168,7 +168,16 @@ bool Operation::advance(uint32_t count) noexcept {
   return true;
 }
 
-void Operation::resubmit() noexcept { backend_->resubmit(*this); }
+bool Operation::begin_rare() noexcept {
+  if (descriptor_ != nullptr && !check_descriptor()) return true;
+  backend_->submit_rare(*this);
+  return false;
+}
+
+void Operation::resubmit() noexcept {
+  if (opcode_ >= opcode_rare_first) return backend_->resubmit_rare(*this);
+  backend_->resubmit(*this);
+}
 
 void Operation::on_cancel() noexcept {
   if (is_cancel_requested_ || !is_cancellable()) return;

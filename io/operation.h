@@ -135,7 +135,7 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   void deliver_from(Backend& backend, int32_t result) noexcept;
 
   // For awaiting.
-  bool begin(Loop&) noexcept { return is_transfer() ? begin_transfer() : begin_plain(); }
+  bool begin(Loop&) noexcept { return is_transfer() ? begin_transfer() : begin_other(); }
   bool is_cancellable() const noexcept { return opcode_ != Opcode::close; }
   void refuse(Error error) noexcept { fail_with(error); }
   const Error* failure() const noexcept { return failed_ ? &error_ : nullptr; }
@@ -167,6 +167,8 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   /// True when there is nothing to wait for: refused, or empty.
   bool begin_transfer() noexcept;
   bool begin_plain() noexcept;
+  bool begin_rare() noexcept;
+  bool begin_other() noexcept { return opcode_ >= opcode_rare_first ? begin_rare() : begin_plain(); }
   /// Submits without a task; `detached` gets the result.
   void submit_detached(Detached detached) noexcept;
 

@@ -157,8 +157,6 @@ static_assert(IORING_OP_NOP == 0);
 }
 
 void UringBackend::submit_to_backend(Operation& operation) noexcept {
-  if (operation.opcode() >= opcode_rare_first && submit_rare(operation)) [[unlikely]]
-    return;
   if (waiting_.empty() && free_slot_ != slot_none) [[likely]] {
     if (io_uring_sqe* entry = ring_.stage()) [[likely]]
       return start(operation, *entry);
@@ -176,16 +174,14 @@ void UringBackend::admit() noexcept {
   }
 }
 
-// What the ring has no operation for. False: it has.
-bool UringBackend::submit_rare(Operation& operation) noexcept {
-  if (ring_operations_.has(operation.opcode())) return false;
+void UringBackend::submit_rare_to_backend(Operation& operation) noexcept {
+  if (ring_operations_.has(operation.opcode())) return submit_to_backend(operation);
   if (is_quick_call(operation.opcode())) {
     operation.place = Operation::Place::outside;
     operation.deliver(calls_.call(operation));
   } else {
     blocking_pool_.submit(operation, *loop());
   }
-  return true;
 }
 
 void UringBackend::attach(Loop* loop) noexcept {

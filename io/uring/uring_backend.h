@@ -89,6 +89,7 @@ class UringBackend final : public Backend {
 
  protected:
   void submit_to_backend(Operation& operation) noexcept override;
+  void submit_rare_to_backend(Operation& operation) noexcept override;
 
  private:
   struct Slot {
@@ -105,7 +106,6 @@ class UringBackend final : public Backend {
   explicit UringBackend(const UringOptions& options);
   Result<void> open();
   void try_registrations();
-  bool submit_rare(Operation& operation) noexcept;
   bool arm_wake() noexcept;
   void start(Operation& operation, io_uring_sqe& entry) noexcept;
   void fill_transfer(io_uring_sqe& entry, Operation& operation) noexcept;

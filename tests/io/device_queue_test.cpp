@@ -426,4 +426,27 @@ TEST_CASE("a request whose deadline passes while a device queue holds it is drop
   CHECK(ends.second.error().code == ErrorCode::timed_out);
 }
 
+namespace {
+
+Task<Result<void>> truncate_and_lock(Scene& scene) {
+  File file = co_await ok(File::open("data", scene.how()));
+  const std::span<std::byte> memory(scene.sector.bytes);
+  co_await ok(file.write_all_at(0, memory));
+  co_await ok(file.truncate(256));
+  co_await ok(file.punch_hole(0, 128));
+  co_await ok(file.try_lock(LockMode::exclusive));
+  co_await ok(file.sync());
+  const Result<void> closed = co_await file.close();
+  co_return closed;
+}
+
+}  // namespace
+
+TEST_CASE("what is rare goes past a device queue, and leaves its counts alone") {
+  Scene scene(14, {.requests_max = 1});
+  scene.host->start(truncate_and_lock, scene);
+  CHECK(scene.run_to_end().has_value());
+  CHECK(scene.queue.in_flight_count(IoClass::foreground) == 0);
+}
+
 }  // namespace spindle
