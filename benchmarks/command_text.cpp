@@ -17,6 +17,7 @@ std::string extended_options(const Job& job) {
   if (job.durable) line += " --sync dsync";
   if (job.verify) line += " --verify";
   if (job.rate_iops != 0) add(" --rate_iops ", job.rate_iops);
+  if (job.spin != 1) line += " --spin " + text_of("%g", job.spin);
   if (job.operations_max != 0) add(" --number_ios ", job.operations_max);
   return line;
 }

@@ -61,6 +61,7 @@ struct Job {
   bool registered = true;       ///< fixed buffers and file, where the machine allows it
   uint64_t operations_max = 0;  ///< ends the measured part early; 0 = run for runtime_s
   uint32_t wait_count = 0;      ///< completions that one wait waits for; 0 = automatic_wait_count(depth)
+  double spin = 1;              ///< spindle: share of a core for looking before sleeping, where it pays; 0: never
   bool progress = false;        ///< a line of progress on standard error while it runs
   std::string progress_label;   ///< what the line begins with: "randread on spindle, run 2 of 5"
   double later_s = 0;           ///< what follows this run takes about so long: the line adds it to the time left

@@ -49,6 +49,9 @@ void add_job_options(CLI::App& app, Options& options, Words& words) {
   app.add_flag("--verify", options.job.verify, "stamp what is written, check what is read, read all back at the end");
   app.add_option("--rate_iops", words.rate, "at most so many reads, and writes, a second and thread");
   app.add_option("--randseed", words.seed, "seed of the random offsets [1]");
+  app.add_option("--spin", options.job.spin,
+                 "spindle: share of a core, 0 to 1, for looking before sleeping, where it pays [1]")
+      ->check(CLI::Range(0.0, 1.0));
   app.add_option("--name", options.name, "name of the job in the results [the pattern]");
   app.add_flag("--nop", options.job.nop, "ring NOPs in place of I/O: the cost of the software alone");
   app.add_flag("--time_based", words.accepted, "as fio: always so here");

@@ -11,6 +11,7 @@
 #include "benchmarks/job_group.h"
 #include "benchmarks/meter.h"
 #include "benchmarks/spindle_workload.h"
+#include "benchmarks/units.h"
 #include "io/file.h"
 #include "io/uring/uring_backend.h"
 #include "pools/buffer_pool.h"
@@ -160,6 +161,7 @@ class SpindleEngine final : public Engine {
     options.ring.entries = job.depth + 1;  // and one for the wake-up
     options.registered_files = options.registered_buffers = job.registered;
     if (job.wait_count != 0) options.batch_count_max = job.wait_count;
+    options.spin.budget = job.spin;
     auto backend = UringBackend::create(options);
     if (!backend.has_value()) return run.meter.finish(explain_setup_failure(backend.error().number));
     auto pool = AlignedBufferPool::create({job.depth, buffer_size(job), buffer_alignment});
@@ -194,6 +196,12 @@ class SpindleEngine final : public Engine {
     sample.verified_count = extended.workload.verified_count();
     for (const Capability& feature : backend.capabilities().entries()) {
       if (feature.in_use) sample.features.push_back(feature.name);
+    }
+    const IdleSpin::Counters& spin = backend.spin().counters();
+    if (spin.looks > 0) {
+      const double found = 100.0 * static_cast<double>(spin.finds) / static_cast<double>(spin.looks);
+      sample.features.push_back("looked " + text_of_count(static_cast<double>(spin.looks)) +
+                                " times before sleeping, " + text_of("%.0f", found) + " % found");
     }
     return sample;
   }
