@@ -7,10 +7,11 @@ namespace spindle {
 namespace {
 
 constexpr uint32_t rest_first = 64;        // waits before the first measurement
-constexpr uint32_t rest_min = 1u << 12;    // after a trial that did not pay
+constexpr uint32_t rest_min = 1u << 11;    // after a trial that did not pay
 constexpr uint32_t rest_max = 1u << 18;
 constexpr uint32_t spins_per_check = 4096;  // then a window of sleeping: under 1 %
-constexpr uint32_t misses_max = 4;          // in a window: then looking is given up at once
+constexpr uint32_t misses_trying_max = 4;     // in a window: then looking is given up at once
+constexpr uint32_t misses_spinning_max = 16;  // the same, where it has paid: a disk has its slow moments
 constexpr uint64_t sleep_ns_min = 2'000;    // what completes within the system call leaves nothing to gain
 constexpr double credit_ns_max = 10e6;
 // Looking must save a tenth of the wait: less is noise, and a core is worth something.
@@ -85,6 +86,7 @@ void IdleSpin::looked(Duration took, bool found) noexcept {
   counters_.finds += found;
   counters_.looked_ns += count_ns(took);
   if (phase_ != Phase::trying && phase_ != Phase::spinning) return;
+  const uint32_t misses_max = phase_ == Phase::trying ? misses_trying_max : misses_spinning_max;
   if (!found && ++misses_ > misses_max) return rest_longer();
   if (phase_ == Phase::spinning && --spins_left_ == 0) return begin_window(Phase::sleeping);
   if (!add(took)) return;
