@@ -41,11 +41,14 @@ uint32_t IndexSet::take_lowest() noexcept {
   for (uint32_t number = levels_count_; number-- > 0;) {
     index = index * word_bits + static_cast<uint32_t>(std::countr_zero(level(number)[index]));
   }
+  // All levels, without a branch: whether a word becomes zero is a matter of luck in a set that is nearly empty, and a
+  // wrong guess costs more than the stores.
   uint32_t bit = index;
+  uint64_t is_gone = 1;
   for (uint32_t number = 0; number < levels_count_; ++number) {
     uint64_t& word = level(number)[bit / word_bits];
-    word &= ~(uint64_t{1} << (bit % word_bits));
-    if (word != 0) break;
+    word &= ~(is_gone << (bit % word_bits));
+    is_gone = word == 0;
     bit /= word_bits;
   }
   return index;
@@ -55,10 +58,7 @@ void IndexSet::insert(uint32_t index) noexcept {
   SPINDLE_ASSERT(!contains(index), "an index was put into a set that it is in");
   uint32_t bit = index;
   for (uint32_t number = 0; number < levels_count_; ++number) {
-    uint64_t& word = level(number)[bit / word_bits];
-    const bool was_empty = word == 0;
-    word |= uint64_t{1} << (bit % word_bits);
-    if (!was_empty) break;
+    level(number)[bit / word_bits] |= uint64_t{1} << (bit % word_bits);
     bit /= word_bits;
   }
 }

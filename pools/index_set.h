@@ -6,9 +6,9 @@
 //     level 1                 0 1 … 1                      bit w: word w of level 0 is not zero
 //     level 0   000…0   0…0100   …   1…1                   bit i: index i is in the set
 //
-// Taking the lowest goes down from the top, one bit scan per level; a change goes up from the bottom, and stops at the
-// first word that was not zero before and after. So neither depends on how many indices are in, and even 2^32 of them
-// have six levels only. A flat scan for the lowest would be linear in the capacity.
+// Taking the lowest goes down from the top, one bit scan per level, and up again; putting one in goes up. So neither
+// depends on how many indices are in, and even 2^32 of them have six levels only. A flat scan for the lowest would be
+// linear in the capacity.
 //
 // Invariant: a summary bit is set if and only if its word is not zero; bits beyond the capacity never are.
 #pragma once
