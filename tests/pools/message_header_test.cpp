@@ -115,6 +115,19 @@ TEST_CASE("each reserved byte that is not zero is detected although the checksum
   }
 }
 
+TEST_CASE("reserved bytes that are not zero do not hide one another") {
+  const auto all_same = [](MessageHeader& header) { std::memset(header.frame.reserved, 0x55, 8); };
+  CHECK(verify(changed(all_same)) == MessageFault::reserved);
+  const auto opposite = [](MessageHeader& header) {
+    header.frame.reserved[0] = 1;
+    header.frame.reserved[7] = 0xff;
+  };
+  CHECK(verify(changed(opposite)) == MessageFault::reserved);
+  PongHeader header{};
+  std::memset(header.reserved, 0xaa, sizeof(header.reserved));
+  CHECK(verify_fields<Command::pong>(header) == MessageFault::reserved);
+}
+
 TEST_CASE("garbage is refused, and nothing is asserted on it") {
   Random random(1);
   for (int round = 0; round < 1000; ++round) {

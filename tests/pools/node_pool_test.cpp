@@ -10,6 +10,7 @@
 #include "pools/poison.h"
 #include "runtime/random.h"
 #include "tests/death.h"
+#include "tests/runtime/test_reactor.h"
 
 namespace spindle {
 namespace {
@@ -50,6 +51,8 @@ TEST_CASE("a node pool counts what is acquired and what was at most") {
   CHECK(pool.high_water_count() == 2);
   pool.release(second);
   CHECK(pool.in_use_count() == 0);
+  CHECK(pool.high_water_count() == 2);
+  pool.release(pool.acquire());
   CHECK(pool.high_water_count() == 2);
 }
 
@@ -173,6 +176,17 @@ TEST_CASE("destroying a node pool with nodes acquired is caught") {
         static_cast<void>(pool.acquire());
       },
       "a node pool was destroyed with nodes acquired");
+}
+
+TEST_CASE("a node pool of a dying host goes with nodes acquired") {
+  TestLoop test;
+  Loop* const former = Loop::set_current(&test.loop);
+  {
+    Pool pool = make_pool(5);
+    static_cast<void>(pool.acquire());
+    test.loop.mark_dying();
+  }
+  Loop::set_current(former);
 }
 
 TEST_CASE("a node is poisoned, or filled, once it is released or reset") {
