@@ -2,7 +2,8 @@
 // and acquires as many. The time is that of one release and one acquire, with the drawing of the node, which
 // `nodes_harness_only` shows. Beside it: a bit set that is scanned from its beginning, and mimalloc where the program
 // is linked with it. mimalloc keeps its free list in the nodes, and so touches them: not tried with 2^20 (4 GiB).
-// Messages: acquire and drop, verification of a header, and the checksum of a body beside xxHash alone.
+// Messages: acquire and drop, verification of a header, and the checksum of a body beside xxHash as its own header has
+// it: without a choice of vector instructions at run time.
 #include <benchmark/benchmark.h>
 #include <xxhash.h>
 

@@ -1,6 +1,9 @@
 #include "pools/message_header.h"
 
 #include <xxhash.h>
+#if SPINDLE_XXHASH_DISPATCHES
+#include <xxh_x86dispatch.h>  // makes XXH3_128bits one that uses AVX2 or AVX-512 where the processor has it
+#endif
 
 namespace spindle {
 
