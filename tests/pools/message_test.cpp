@@ -239,6 +239,18 @@ TEST_CASE("sealing zeroes the rest of the last sector, and the message in sector
   }
 }
 
+TEST_CASE("sealing zeroes the rest of the sector of a message without a body too") {
+  const std::unique_ptr<MessagePool> pool = make_pool();
+  const MessageRef message = take(*pool);
+  std::memset(message->buffer().data(), 0xff, message->buffer().size());
+  message->build<lookup>();
+  message->seal();
+  for (size_t at = 256; at < 4096; ++at) {
+    if (message->buffer()[at] != std::byte{0}) FAIL_CHECK("byte ", at, " is not zero");
+  }
+  CHECK(message->verify() == MessageFault::none);
+}
+
 TEST_CASE("a body that is too large, the body of a message without a size, and sealing without a command are caught") {
   expect_abort([] { take(*make_pool())->set_body_size(8192 - 255); }, "a body that is larger than its message can be");
   const char* const no_size = "the size in a message's header can't be";

@@ -26,6 +26,27 @@ P make_pool(uint32_t count) {
   return std::move(*made);
 }
 
+TEST_CASE("a node pool that moves keeps its counts and its nodes") {
+  Pool pool = make_pool(100);
+  std::vector<std::byte*> nodes;
+  for (size_t index = 0; index < 7; ++index) nodes.push_back(pool.acquire());
+  for (std::byte* node : nodes) pool.release(node);
+  std::byte* const held = pool.acquire();
+  Pool moved(std::move(pool));
+  CHECK(moved.high_water_count() == 7);
+  CHECK(moved.in_use_count() == 1);
+  CHECK(moved.acquire() == held + 64);
+  moved.release(held);
+  moved.release(held + 64);
+}
+
+TEST_CASE("a node pool larger than the address space is refused") {
+  using Huge = NodePool<size_t{1} << 40, 4096>;
+  const Result<Huge> made = Huge::create(1u << 24, names);
+  REQUIRE_FALSE(made.has_value());
+  CHECK(made.error().number == ENOMEM);
+}
+
 TEST_CASE("a node pool gives the free node with the lowest index") {
   Pool pool = make_pool(200);
   CHECK(pool.capacity() == 200);
