@@ -47,7 +47,8 @@ class IndexSet {
 
  private:
   static constexpr uint32_t word_bits = 64;
-  static constexpr uint32_t levels_max = 6;  // 64^6 > 2^32
+  static constexpr uint32_t levels_max = 6;
+  static_assert((uint64_t{1} << (6 * levels_max)) > UINT32_MAX, "a level has 64 times the words of the one above");
 
   explicit IndexSet(uint32_t capacity) noexcept;
   uint64_t* level(uint32_t number) const noexcept { return words_.get() + level_offsets_[number]; }

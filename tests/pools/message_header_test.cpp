@@ -100,6 +100,14 @@ TEST_CASE("another protocol and no command are detected although the checksum fi
   CHECK(verify(changed([](MessageHeader& header) { header.frame.command = Command{0xffff}; })) == MessageFault::none);
 }
 
+TEST_CASE("of two faults the one that is looked for first is told") {
+  const auto both = [](MessageHeader& header) {
+    header.frame.command = Command::none;
+    header.frame.size = 0;
+  };
+  CHECK(verify(changed(both)) == MessageFault::command);
+}
+
 TEST_CASE("each reserved byte that is not zero is detected although the checksum fits") {
   for (size_t index = 0; index < sizeof(HeaderFrame::reserved); ++index) {
     for (const uint8_t value : {1, 0x80}) {
