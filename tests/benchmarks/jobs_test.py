@@ -42,7 +42,11 @@ class Jobs(bench.BenchCase):
 
     def test_fsyncs_are_counted(self):
         for engine in self.engines():
-            job = self.job(engine, '--rw', 'randwrite', '--fsync', 10)
+            arguments = ['--filename', 'f', '--engine', engine, *QUICK, '--rw', 'randwrite', '--fsync', 10]
+            if engine == 'fio' and 'Invalid argument: sync' in self.run_bench(*arguments).stderr:
+                print('SKIP: this fio can not sync a registered file (seen with 3.39)', flush=True)
+                continue
+            job = self.succeed_json(*arguments)['jobs'][0]
             self.assertGreater(job['sync']['total_ios'], 0, engine)
             if engine != 'fio':
                 self.assertAlmostEqual(job['sync']['total_ios'], job['write']['total_ios'] / 10, delta=8)
