@@ -48,7 +48,7 @@ class DeviceQueue {
   // For Backend.
   /// True: it may go to the backend now. False: it waits here, with Place::held.
   bool admit(Operation& operation, Time now) noexcept;
-  /// A request that was admitted has ended. submit_next() is to be called until it returns null.
+  /// A request that was admitted has ended. take_next() is to be called until it returns null.
   void release(const Operation& operation, Time now) noexcept;
   /// The next one that may go to the backend, or null.
   Operation* take_next(Time now) noexcept;

@@ -94,7 +94,6 @@ TEST_CASE("the limit of a device holds, and no class waits while its part is fre
     REQUIRE(queue.part_of(IoClass::foreground) == 8);
     REQUIRE(queue.part_of(IoClass::background) == 1);
     scene.host->start(write_in_classes, scene);
-    uint32_t background_beside_max = 0;
     bool both_waited = false;
     while (scene.world.step() == World::Step::worked) {
       const uint32_t foreground = queue.in_flight_count(IoClass::foreground);
@@ -105,11 +104,9 @@ TEST_CASE("the limit of a device holds, and no class waits while its part is fre
       if (queue.waiting_count(IoClass::background) > 0) REQUIRE((is_full || background >= 1));
       if (queue.waiting_count(IoClass::foreground) > 0 && queue.waiting_count(IoClass::background) > 0) {
         both_waited = true;
-        background_beside_max = std::max(background_beside_max, background);
       }
     }
     CHECK(both_waited);
-    CHECK(background_beside_max <= 9);
     CHECK(scene.run_to_end().has_value());
   }
 }
