@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <cstdio>
+#include <string>
 
 #include "runtime/loop.h"
 
@@ -27,35 +28,22 @@ bool changes_disk_at_once(Opcode opcode) noexcept {
   }
 }
 
-uint64_t size_to_do(const Operation& operation) noexcept {
-  if (!operation.is_vectored()) return operation.chunk_size();
-  uint64_t size = 0;
-  for (const iovec& part : operation.vector()) size += part.iov_len;
-  return size;
-}
-
-/// visit(memory, size, offset in the file) for each contiguous part of the first `size` bytes.
-template <class Visit>
-void for_each_part(Operation& operation, uint64_t size, Visit visit) {
-  if (!operation.is_vectored()) {
-    if (size > 0) visit(static_cast<std::byte*>(operation.memory()), size, operation.offset());
-    return;
-  }
-  uint64_t offset = operation.offset();
-  for (const iovec& part : operation.vector()) {
-    const uint64_t here = std::min<uint64_t>(part.iov_len, size);
-    if (here > 0) visit(static_cast<std::byte*>(part.iov_base), here, offset);
-    offset += here;
-    size -= here;
-  }
-}
-
 }  // namespace
 
-SimBackend::SimBackend(SimFiles& files, const Time& clock, EventHash& hash, SimBackendOptions options, uint64_t seed)
-    : files_(files), clock_(clock), hash_(hash), options_(options), random_(seed) {
+SimBackend::SimBackend(SimFiles& files, const Time& clock, EventHash& hash, const SimBackendOptions& options,
+                       uint64_t seed)
+    : files_(files),
+      clock_(clock),
+      hash_(hash),
+      options_(options),
+      random_(seed),
+      faults_(files, options_.faults, options.sector_size, random_) {
   SPINDLE_ASSERT(options.queue_depth > 0, "a backend that never starts an operation");
   SPINDLE_ASSERT(options.latency_ns_min <= options.latency_ns_max, "an empty range of latencies");
+  const uint32_t sector_size = options.sector_size;
+  const bool is_sector = sector_size >= SimFile::grain_size && sector_size <= SimFile::page_size;
+  SPINDLE_ASSERT(is_sector && (sector_size & (sector_size - 1)) == 0, "a sector is 512 to 4096 bytes, a power of two");
+  files.space().pages_max = options.capacity / SimFile::page_size;
 }
 
 SimBackend::~SimBackend() {
@@ -69,6 +57,7 @@ void SimBackend::wait(Time) noexcept {
 void SimBackend::submit_to_backend(Operation& operation) noexcept {
   operation.place = Operation::Place::outside;
   if (loop()->is_dying()) return;
+  if (is_write(operation)) check_alone(operation);
   if (in_flight_count_ < options_.queue_depth) return start(operation);
   operation.place = Operation::Place::queued;
   queued_.push_back(operation);
@@ -76,15 +65,53 @@ void SimBackend::submit_to_backend(Operation& operation) noexcept {
 
 void SimBackend::start(Operation& operation) noexcept {
   const uint64_t latency_ns = random_.between(options_.latency_ns_min, options_.latency_ns_max);
+  const uint64_t stall_ns = faults_.draw_stall_ns();
   ++in_flight_count_;
-  hash_.mix(1, static_cast<uint64_t>(operation.opcode()), latency_ns, operation.offset(), operation.size());
-  add_pending(operation, clock_ + Duration(latency_ns), Fate::normal, true);
+  hash_.mix(1, static_cast<uint64_t>(operation.opcode()), latency_ns + stall_ns, operation.offset(), operation.size());
+  if (stall_ns > 0) stall(stall_ns);
+  add_pending(operation, std::max(clock_, stalled_until_) + Duration(latency_ns), Fate::normal, true);
+  if (is_write(operation)) check_alone(operation);
+  if (!is_write(operation) && !is_sync(operation)) return;
+  OpenFile* const open_file = open_file_of(operation);
+  if (open_file == nullptr) return;
+  Pending& pending = pending_.back();
+  pending.file = open_file->file.get();
+  if (!is_sync(operation)) return;
+  pending.covers = files_.sequence();
+  pending.file->begin_sync(pending.covers);
+}
+
+// Nothing ends before the device goes on.
+void SimBackend::stall(uint64_t stall_ns) noexcept {
+  const Duration delay(stall_ns);
+  stalled_until_ = std::max(clock_, stalled_until_) + delay;
+  for (Pending& pending : pending_) pending.due += delay;
+  find_next();
+}
+
+// Which of two writes to one place wins is up to the device: no program can want that.
+void SimBackend::check_alone(Operation& operation) noexcept {
+  const OpenFile* const open_file = open_file_of(operation);
+  if (open_file == nullptr) return;
+  const uint64_t end = operation.offset() + size_to_do(operation);
+  for (const Pending& pending : pending_) {
+    if (pending.file != open_file->file.get() || pending.operation == &operation || !is_write(*pending.operation)) continue;
+    const uint64_t begin_other = pending.operation->offset();
+    const uint64_t end_other = begin_other + size_to_do(*pending.operation);
+    if (operation.offset() >= end_other || begin_other >= end) continue;
+    std::string text;
+    operation.explain(text);
+    text += ", and ";
+    pending.operation->explain(text);
+    std::fprintf(stderr, "at the same time: %s\n", text.c_str());
+    SPINDLE_ASSERT(false, "two writes to one place of a file are in flight");
+  }
 }
 
 void SimBackend::add_pending(Operation& operation, Time due, Fate fate, bool is_in_flight) noexcept {
   operation.place = Operation::Place::in_flight;
   operation.slot = static_cast<uint32_t>(pending_.size());
-  pending_.push_back({&operation, due, sequence_next_++, fate, is_in_flight});
+  pending_.push_back({&operation, due, sequence_next_++, fate, is_in_flight, nullptr, 0});
   if (due >= next_due_) return;
   next_due_ = due;
   next_slot_ = operation.slot;
@@ -118,7 +145,7 @@ void SimBackend::complete_next() noexcept {
   const Pending pending = pending_[next_slot_];
   Operation& operation = *pending.operation;
   remove_pending(next_slot_);
-  const int32_t result = result_of(operation, pending.fate);
+  const int32_t result = result_of(pending);
   hash_.mix(2, static_cast<uint64_t>(operation.opcode()), operation.offset(), operation.size(),
             static_cast<uint32_t>(result));
   ++delivered_count_;
@@ -170,10 +197,14 @@ void SimBackend::forget_all() noexcept {
     Operation& operation = *pending.operation;
     const uint64_t outcome = random_.below(3);
     hash_.mix(5, static_cast<uint64_t>(operation.opcode()), operation.offset(), outcome);
-    const bool is_write = operation.opcode() == Opcode::write || operation.opcode() == Opcode::writev;
-    const bool changes_disk = is_write || changes_disk_at_once(operation.opcode());
-    if (outcome == 1 && changes_disk) execute(operation);
-    if (outcome == 2 && is_write) write_some_sectors(operation);
+    const bool changes_disk = is_write(operation) || changes_disk_at_once(operation.opcode());
+    if (pending.file != nullptr && is_sync(operation)) {
+      finish_sync(pending, outcome == 1);
+    } else if (outcome == 1 && changes_disk) {
+      execute(operation);
+    } else if (outcome == 2 && is_write(operation)) {
+      write_some_sectors(operation);
+    }
     note_abandoned(operation);
   }
   pending_.clear();
@@ -183,24 +214,44 @@ void SimBackend::forget_all() noexcept {
     Operation& operation = queued_.pop_front();
     note_abandoned(operation);
   }
+  for (OpenFile& open_file : open_files_) close_file(open_file);
 }
 
-int32_t SimBackend::result_of(Operation& operation, Fate fate) noexcept {
-  if (fate == Fate::cancelled) return -ECANCELED;
-  if (fate == Fate::cancelled_in_part) {
-    const uint64_t size = operation.is_transfer() ? part_of(size_to_do(operation)) : 0;
+int32_t SimBackend::result_of(const Pending& pending) noexcept {
+  Operation& operation = *pending.operation;
+  const bool is_pending_sync = is_sync(operation) && pending.file != nullptr;
+  if (pending.fate != Fate::normal) {
+    if (is_pending_sync) finish_sync(pending, false);
+    const bool is_part = pending.fate == Fate::cancelled_in_part && operation.is_transfer();
+    const uint64_t size = is_part ? part_of(size_to_do(operation)) : 0;
     return size == 0 ? -ECANCELED : transfer(operation, size);
   }
   if (operation.opcode() == Opcode::close) return close(operation);
   // EAGAIN of a lock is an answer.
-  if (options_.again_rate > 0 && operation.opcode() != Opcode::lock && random_.chance(options_.again_rate, 1000))
-    return -EAGAIN;
-  if (options_.interrupted_rate > 0 && random_.chance(options_.interrupted_rate, 1000)) return -EINTR;
-  if (operation.is_transfer() && options_.short_rate > 0 && random_.chance(options_.short_rate, 1000)) {
-    const uint64_t size = part_of(size_to_do(operation));
-    if (size > 0) return transfer(operation, size);
-  }
-  return execute(operation);
+  const bool can_fail = operation.opcode() != Opcode::lock;
+  const std::optional<Fault> fault = can_fail ? faults_.draw(group_of(operation), target_of(operation)) : std::nullopt;
+  if (!fault.has_value()) return is_pending_sync ? finish_sync(pending, true) : execute(operation);
+  hash_.mix(10, static_cast<uint64_t>(*fault));
+  if (is_pending_sync && *fault == Fault::failed_sync) return fail_sync(pending);
+  if (is_pending_sync) finish_sync(pending, false);
+  if (*fault == Fault::again) return -EAGAIN;
+  if (*fault == Fault::interrupted) return -EINTR;
+  if (*fault == Fault::cancelled) return -ECANCELED;
+  return transfer_with(*fault, operation);
+}
+
+FaultGroup SimBackend::group_of(const Operation& operation) const noexcept {
+  if (is_sync(operation)) return FaultGroup::sync;
+  if (!operation.is_transfer()) return FaultGroup::other;
+  if (operation.reads_into_memory()) return FaultGroup::read;
+  return operation.is_durable() ? FaultGroup::durable_write : FaultGroup::write;
+}
+
+FaultTarget SimBackend::target_of(Operation& operation) noexcept {
+  const OpenFile* const open_file = operation.descriptor() == nullptr ? nullptr : open_file_of(operation);
+  if (open_file == nullptr) return {};
+  const uint64_t size = operation.is_transfer() ? size_to_do(operation) : 0;
+  return {open_file->file.get(), open_file->path, operation.offset(), size};
 }
 
 // A multiple of the offset alignment below `size`; may be 0.
@@ -217,7 +268,7 @@ int32_t SimBackend::execute(Operation& operation) noexcept {
     case Opcode::write:
     case Opcode::writev: return transfer(operation, UINT64_MAX);
     case Opcode::sync:
-    case Opcode::sync_data: return open_file_of(operation) == nullptr ? -EBADF : 0;
+    case Opcode::sync_data: return -EBADF;  // of an open file, see finish_sync()
     case Opcode::allocate: return allocate(operation);
     case Opcode::open: return open(operation);
     case Opcode::stat: return stat(operation);
@@ -243,48 +294,80 @@ bool SimBackend::breaks_alignment(const Operation& operation) const noexcept {
   return bits != 0;
 }
 
+// A sync has ended: it covers what it was to, or nothing.
+int32_t SimBackend::finish_sync(const Pending& pending, bool is_done) noexcept {
+  SimFile& file = *pending.file;
+  if (!is_done) {
+    file.abandon_sync();
+    return -ECANCELED;
+  }
+  file.end_sync(pending.covers);
+  if (file.is_directory()) files_.sync_directory(file, pending.covers);
+  return 0;
+}
+
+int32_t SimBackend::fail_sync(const Pending& pending) noexcept {
+  pending.file->fail_sync(pending.covers, random_);
+  return -EIO;
+}
+
 int32_t SimBackend::transfer(Operation& operation, uint64_t size_max) noexcept {
   OpenFile* open_file = open_file_of(operation);
   if (open_file == nullptr) return -EBADF;
+  if (open_file->file->is_directory()) return -EISDIR;
   if ((open_file->flags & O_DIRECT) != 0 && breaks_alignment(operation)) return -EINVAL;
   const uint64_t size = std::min(size_to_do(operation), size_max);
   if (operation.reads_into_memory()) return read(operation, *open_file->file, size);
   if ((open_file->flags & O_ACCMODE) == O_RDONLY) return -EBADF;
-  return write(operation, *open_file->file, size);
+  return write(operation, *open_file, size);
 }
 
 int32_t SimBackend::read(Operation& operation, SimFile& file, uint64_t size_max) noexcept {
-  const uint64_t file_size = file.bytes.size();
+  const uint64_t file_size = file.size();
   const uint64_t left = operation.offset() < file_size ? file_size - operation.offset() : 0;
   const uint64_t size = std::min(size_max, left);
+  faults_.note_read({&file, {}, operation.offset(), size});
+  if (!file.is_readable(operation.offset(), size)) return -EIO;
   for_each_part(operation, size, [&](std::byte* memory, uint64_t part_size, uint64_t offset) {
     if constexpr (Ledger::enabled) Ledger::unpoison(memory, part_size);
-    std::memcpy(memory, file.bytes.data() + offset, part_size);
+    file.read(offset, {memory, part_size});
   });
   return static_cast<int32_t>(size);
 }
 
-int32_t SimBackend::write(Operation& operation, SimFile& file, uint64_t size) noexcept {
-  if (operation.offset() > options_.file_size_max || size > options_.file_size_max - operation.offset()) {
-    return -EFBIG;
-  }
-  file.bytes.resize(std::max<uint64_t>(file.bytes.size(), operation.offset() + size));
-  for_each_part(operation, size, [&](std::byte* memory, uint64_t part_size, uint64_t offset) {
-    std::memcpy(file.bytes.data() + offset, memory, part_size);
+int32_t SimBackend::write(Operation& operation, OpenFile& open_file, uint64_t size) noexcept {
+  SimFile& file = *open_file.file;
+  const uint64_t offset = operation.offset();
+  const bool is_past = offset > options_.file_size_max || size > options_.file_size_max - offset;
+  if (!file.is_device() && is_past) return -EFBIG;
+  const uint64_t room = file.writable_size(offset, size);
+  if (room < size) size = room / options_.offset_alignment * options_.offset_alignment;
+  if (room == 0 && size_to_do(operation) > 0) return -ENOSPC;
+  const uint64_t sequence = files_.take_sequence();
+  for_each_part(operation, size, [&](std::byte* memory, uint64_t part_size, uint64_t part_offset) {
+    file.write(part_offset, {memory, part_size}, sequence);
   });
+  const FaultTarget target{&file, open_file.path, offset, size};
+  faults_.note_written(target);
+  const bool is_durable = operation.is_durable() || (open_file.flags & O_DSYNC) != 0;
+  if (is_durable) file.make_durable(offset, size);
   return static_cast<int32_t>(size);
 }
 
+// In a dying host, and after an error: some sectors as they should be, the others as they were.
 void SimBackend::write_some_sectors(Operation& operation) noexcept {
-  OpenFile* open_file = open_file_of(operation);
-  if (open_file == nullptr || (open_file->flags & O_ACCMODE) == O_RDONLY) return;
-  std::vector<std::byte>& bytes = open_file->file->bytes;
+  OpenFile* open_file = writable_file_of(operation);
+  if (open_file == nullptr) return;
+  const uint32_t sector_size = options_.sector_size;
+  const uint64_t sequence = files_.take_sequence();
+  SimFile& file = *open_file->file;
   for_each_part(operation, size_to_do(operation), [&](std::byte* memory, uint64_t part_size, uint64_t offset) {
-    for (uint64_t done = 0; done < part_size; done += sector_size) {
-      const uint64_t here = std::min<uint64_t>(sector_size, part_size - done);
-      if (!random_.chance(1, 2) || offset + done + here > options_.file_size_max) continue;
-      bytes.resize(std::max<uint64_t>(bytes.size(), offset + done + here));
-      std::memcpy(bytes.data() + offset + done, memory + done, here);
+    for (uint64_t done = 0; done < part_size;) {
+      const uint64_t here = std::min<uint64_t>(sector_size - (offset + done) % sector_size, part_size - done);
+      const bool is_there = random_.chance(1, 2) && offset + done + here <= options_.file_size_max;
+      const bool has_room = is_there && file.writable_size(offset + done, here) == here;
+      if (has_room) file.write(offset + done, {memory + done, here}, sequence);
+      done += here;
     }
   });
 }

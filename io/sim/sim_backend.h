@@ -1,8 +1,9 @@
 // The simulated backend: operations on the plain files of a simulated host, in virtual time.
 //
 // Life of an operation: submitted → (more than queue_depth in flight: queued, FIFO) → in flight, with a latency drawn
-// by seed → its time comes: it takes effect and is delivered. So operations complete in any order, and a write is
-// seen by nobody before it completes.
+// by seed → its time comes: it takes effect, or a fault does, and is delivered. So operations complete in any order,
+// and a write is seen by nobody before it completes. Two writes to one place at one time are a bug of the program: it
+// is reported, and the process ends.
 //
 // Invariants
 // 1. Nothing is delivered from within submit() or cancel(): every result is an event of the world.
@@ -16,13 +17,16 @@
 #include <vector>
 
 #include "io/backend.h"
+#include "io/sim/disk_faults.h"
 #include "io/sim/event_hash.h"
+#include "io/sim/fault_injector.h"
 #include "io/sim/sim_files.h"
+#include "io/sim/transfer_parts.h"
 #include "runtime/random.h"
 
 namespace spindle {
 
-/// What a simulated host's kernel and disk are like. Rates are numerators of 1/1000 per operation.
+/// What a simulated host's kernel and disk are like.
 struct SimBackendOptions {
   uint32_t queue_depth = 32;  ///< operations in flight; more wait
   uint64_t latency_ns_min = 1'000;
@@ -31,19 +35,17 @@ struct SimBackendOptions {
   bool tells_alignment = true;      ///< false: statx does not, as before Linux 6.1
   uint32_t memory_alignment = 512;  ///< what statx says, and direct transfers must keep
   uint32_t offset_alignment = 512;
-  uint32_t read_offset_alignment = 0;  ///< of reads, where it is finer (Linux 6.14); 0: the same
-  uint32_t short_rate = 0;                     ///< a transfer of several sectors ends early
-  uint32_t again_rate = 0;                     ///< EAGAIN
-  uint32_t interrupted_rate = 0;               ///< EINTR
+  uint32_t read_offset_alignment = 0;          ///< of reads, where it is finer (Linux 6.14); 0: the same
+  uint32_t sector_size = 4096;                 ///< what fails, tears and rots as one: 512 to 4096, a power of two
   uint64_t file_size_max = uint64_t{1} << 30;  ///< growing past it fails with EFBIG
+  uint64_t capacity = UINT64_MAX;              ///< bytes, in pages of 4 KiB; more fails with ENOSPC
+  FaultPlan faults;
 };
 
 class SimBackend final : public Backend {
  public:
-  static constexpr uint32_t sector_size = 512;
-
   /// `files`, `clock` (the world's time) and `hash` outlive the backend.
-  SimBackend(SimFiles& files, const Time& clock, EventHash& hash, SimBackendOptions options, uint64_t seed);
+  SimBackend(SimFiles& files, const Time& clock, EventHash& hash, const SimBackendOptions& options, uint64_t seed);
   ~SimBackend();
 
   void cancel(Operation& operation) noexcept override;
@@ -68,8 +70,11 @@ class SimBackend final : public Backend {
   /// Completes the operation that is due first.
   void complete_next() noexcept;
   /// In a dying loop: by seed each operation in flight has taken effect, wholly, in some of its sectors, or not.
-  /// Then all are forgotten.
+  /// Then all are forgotten, and all files closed.
   void forget_all() noexcept;
+  /// visit(file, offset, content) for each contiguous part of a write that is in flight.
+  template <class Visit>
+  void for_each_write_in_flight(Visit visit) const;
   /// After the frames are gone: forgets the files that were dropped.
   void forget_dropped_files() noexcept { forget_dropped(); }
 
@@ -86,10 +91,13 @@ class SimBackend final : public Backend {
     Time due;
     uint64_t sequence;
     Fate fate;
-    bool is_in_flight;  ///< takes a place of the queue depth; false: cancelled before it got one
+    bool is_in_flight;   ///< takes a place of the queue depth; false: cancelled before it got one
+    SimFile* file;       ///< of a write or sync; null: of no interest to others
+    uint64_t covers;     ///< sync: the changes up to this one
   };
   struct OpenFile {
     std::shared_ptr<SimFile> file;  // lives on after its last name is gone
+    std::string path;               // as it was opened
     int32_t flags = 0;
     int32_t lock = 0;  // LOCK_SH, LOCK_EX, or LOCK_UN
   };
@@ -100,23 +108,36 @@ class SimBackend final : public Backend {
   void remove_pending(uint32_t slot) noexcept;
   void find_next() noexcept;
 
-  int32_t result_of(Operation& operation, Fate fate) noexcept;
+  int32_t result_of(const Pending& pending) noexcept;
   int32_t execute(Operation& operation) noexcept;
+  int32_t finish_sync(const Pending& pending, bool is_done) noexcept;
+  int32_t fail_sync(const Pending& pending) noexcept;
   int32_t transfer(Operation& operation, uint64_t size_max) noexcept;
+  int32_t transfer_with(Fault fault, Operation& operation) noexcept;
   int32_t read(Operation& operation, SimFile& file, uint64_t size_max) noexcept;
-  int32_t write(Operation& operation, SimFile& file, uint64_t size_max) noexcept;
+  int32_t read_with(Fault fault, Operation& operation, const FaultTarget& target) noexcept;
+  int32_t write(Operation& operation, OpenFile& open_file, uint64_t size_max) noexcept;
+  int32_t write_with(Fault fault, Operation& operation, const FaultTarget& target) noexcept;
+  int32_t write_misplaced(Fault fault, Operation& operation, const FaultTarget& target) noexcept;
   int32_t open(Operation& operation) noexcept;
   int32_t stat(Operation& operation) noexcept;
   int32_t allocate(Operation& operation) noexcept;
   int32_t close(Operation& operation) noexcept;
+  void close_file(OpenFile& open_file) noexcept;
+  void cut(SimFile& file, uint64_t size) noexcept;
   int32_t execute_rare(Operation& operation) noexcept;
   int32_t truncate(Operation& operation) noexcept;
   int32_t punch_hole(Operation& operation) noexcept;
   int32_t stat_path(Operation& operation) noexcept;
   int32_t lock(Operation& operation) noexcept;
   int32_t set_direct(Operation& operation) noexcept;
+  int32_t device_size(Operation& operation) noexcept;
   void fill_status(struct statx& status, const SimFile& file) const noexcept;
   void write_some_sectors(Operation& operation) noexcept;
+  FaultGroup group_of(const Operation& operation) const noexcept;
+  FaultTarget target_of(Operation& operation) noexcept;
+  void check_alone(Operation& operation) noexcept;
+  void stall(uint64_t stall_ns) noexcept;
   OpenFile* open_file_of(Operation& operation) noexcept;
   OpenFile* writable_file_of(Operation& operation) noexcept;
   bool breaks_alignment(const Operation& operation) const noexcept;
@@ -127,6 +148,8 @@ class SimBackend final : public Backend {
   EventHash& hash_;
   SimBackendOptions options_;
   Random random_;
+  FaultInjector faults_;  // draws from random_
+  Time stalled_until_{};
   std::vector<OpenFile> open_files_;  // by descriptor, from descriptor_first
   uint32_t open_count_ = 0;
   OperationList queued_;
@@ -137,5 +160,15 @@ class SimBackend final : public Backend {
   uint64_t sequence_next_ = 0;
   uint64_t delivered_count_ = 0;
 };
+
+template <class Visit>
+void SimBackend::for_each_write_in_flight(Visit visit) const {
+  for (const Pending& pending : pending_) {
+    if (pending.file == nullptr || pending.fate == Fate::cancelled || !is_write(*pending.operation)) continue;
+    for_each_part(*pending.operation, UINT64_MAX, [&](std::byte* memory, uint64_t size, uint64_t offset) {
+      visit(*pending.file, offset, std::span<const std::byte>(memory, size));
+    });
+  }
+}
 
 }  // namespace spindle

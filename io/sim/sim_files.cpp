@@ -1,6 +1,9 @@
 #include "io/sim/sim_files.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <map>
+#include <set>
 
 #include "io/directory.h"
 #include "runtime/assert.h"
@@ -9,168 +12,382 @@ namespace spindle {
 
 namespace {
 
-bool is_below(std::string_view path, std::string_view directory) noexcept {
-  if (directory.empty()) return !path.empty();
-  return path.size() > directory.size() && path.starts_with(directory) && path[directory.size()] == '/';
+using Edit = SimFiles::Edit;
+using Change = SimFiles::Change;
+
+bool share_a_name(const Change& one, const Change& other) noexcept {
+  for (const Edit& edit : one.edits) {
+    for (const Edit& candidate : other.edits) {
+      if (edit.directory == candidate.directory && edit.name == candidate.name) return true;
+    }
+  }
+  return false;
 }
 
-std::string parent_name(const std::string& name) {
-  const size_t slash = name.rfind('/');
-  return slash == std::string::npos ? std::string() : name.substr(0, slash);
+bool touches(const Change& change, const SimFile& directory) noexcept {
+  return std::any_of(change.edits.begin(), change.edits.end(),
+                     [&](const Edit& edit) { return edit.directory.get() == &directory; });
+}
+
+bool makes_directory(const Change& change) noexcept {
+  return std::any_of(change.edits.begin(), change.edits.end(),
+                     [](const Edit& edit) { return edit.after != nullptr && edit.after->is_directory(); });
+}
+
+bool applies_durably(const Change& change) noexcept {
+  return std::all_of(change.edits.begin(), change.edits.end(), [](const Edit& edit) {
+    const auto found = edit.directory->durable_entries.find(edit.name);
+    const SimFile* const there = found == edit.directory->durable_entries.end() ? nullptr : found->second.get();
+    return there == edit.before.get();
+  });
+}
+
+void apply(const Edit& edit, SimFile::Entries& entries) {
+  if (edit.after == nullptr) {
+    entries.erase(edit.name);
+  } else {
+    entries.insert_or_assign(edit.name, edit.after);
+  }
+}
+
+void apply_durably(const Change& change) {
+  for (const Edit& edit : change.edits) apply(edit, edit.directory->durable_entries);
+}
+
+bool is_durably_below(const SimFile& file, const SimFile& directory) noexcept {
+  if (&file == &directory) return true;
+  return std::any_of(directory.durable_entries.begin(), directory.durable_entries.end(),
+                     [&](const auto& entry) { return is_durably_below(file, *entry.second); });
 }
 
 }  // namespace
 
-std::shared_ptr<SimFile> SimFiles::make_root() {
-  auto root = std::make_shared<SimFile>();
-  root->number = 1;
-  root->is_directory = true;
-  return root;
+SimFiles::SimFiles() : root_(make(SimFile::Kind::directory)) {}
+
+// A directory's two images may hold each other's directories: so the circles are broken by hand.
+SimFiles::~SimFiles() {
+  if (root_ == nullptr) return;  // moved away
+  for (const std::shared_ptr<SimFile>& file : collect()) {
+    file->entries.clear();
+    file->durable_entries.clear();
+  }
 }
 
-std::string SimFiles::normal(std::string_view path) {
-  std::string name;
+std::vector<std::string> SimFiles::parts_of(std::string_view path) {
+  std::vector<std::string> parts;
   while (!path.empty()) {
     const size_t slash = path.find('/');
     const std::string_view part = path.substr(0, slash);
     path = slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
     if (part.empty() || part == ".") continue;
-    if (part == "..") {
-      name = parent_name(name);
-      continue;
+    if (part != "..") {
+      parts.emplace_back(part);
+    } else if (!parts.empty()) {
+      parts.pop_back();
     }
-    if (!name.empty()) name += '/';
-    name += part;
   }
-  return name;
+  return parts;
 }
 
-std::shared_ptr<SimFile> SimFiles::node(const std::string& name) noexcept {
-  if (name.empty()) return root_;
-  const auto found = nodes_.find(name);
-  return found == nodes_.end() ? nullptr : found->second;
+SimFiles::Parent SimFiles::parent_of(std::string_view path) noexcept {
+  std::vector<std::string> parts = parts_of(path);
+  Parent place{root_, std::string(), 0};
+  if (parts.empty()) return place;
+  place.name = std::move(parts.back());
+  parts.pop_back();
+  for (const std::string& part : parts) {
+    const auto found = place.directory->entries.find(part);
+    if (found == place.directory->entries.end()) {
+      place.error = -ENOENT;
+      return place;
+    }
+    place.directory = found->second;
+    if (place.directory->is_directory()) continue;
+    place.error = -ENOTDIR;
+    return place;
+  }
+  return place;
 }
 
-std::shared_ptr<SimFile> SimFiles::find_shared(std::string_view path) noexcept { return node(normal(path)); }
-
-std::shared_ptr<SimFile> SimFiles::add(std::string name, bool is_directory) {
-  auto made = std::make_shared<SimFile>();
-  made->number = number_next_++;
-  made->is_directory = is_directory;
-  const bool is_new = nodes_.emplace(std::move(name), made).second;
-  SPINDLE_ASSERT(is_new, "a simulated file was made where there is one");
-  return made;
+std::shared_ptr<SimFile> SimFiles::find_shared(std::string_view path) noexcept {
+  const Parent place = parent_of(path);
+  if (place.error != 0) return nullptr;
+  if (place.name.empty()) return root_;
+  const auto found = place.directory->entries.find(place.name);
+  return found == place.directory->entries.end() ? nullptr : found->second;
 }
 
-void SimFiles::remove(const std::string& name) noexcept {
-  const auto found = nodes_.find(name);
-  found->second->links = 0;
-  nodes_.erase(found);
+std::shared_ptr<SimFile> SimFiles::make(SimFile::Kind kind) {
+  return std::make_shared<SimFile>(*pool_, *space_, number_next_++, kind);
 }
 
-bool SimFiles::has_children(const std::string& name) const noexcept {
-  const auto next = nodes_.lower_bound(name + "/");
-  return next != nodes_.end() && is_below(next->first, name);
+SimFile& SimFiles::add(std::string_view path, SimFile::Kind kind) {
+  const Parent place = parent_of(path);
+  SPINDLE_ASSERT(place.error == 0 && !place.name.empty(), "a simulated file was made without a directory");
+  SPINDLE_ASSERT(place.directory->entries.count(place.name) == 0, "a simulated file was made where there is one");
+  const std::shared_ptr<SimFile> made = make(kind);
+  change({take_sequence(), false, false, {{place.directory, place.name, nullptr, made}}});
+  return *made;
+}
+
+SimFile& SimFiles::add_device(std::string_view path, uint64_t size) {
+  const Parent place = parent_of(path);
+  SPINDLE_ASSERT(place.error == 0 && !place.name.empty(), "a simulated device was made without a directory");
+  const auto made = std::make_shared<SimFile>(*pool_, *space_, number_next_++, SimFile::Kind::device, size);
+  change({take_sequence(), false, false, {{place.directory, place.name, nullptr, made}}});
+  settle();
+  return *made;
+}
+
+SimFile& SimFiles::put(std::string_view path, std::span<const std::byte> content) {
+  SimFile* const there = find(path);
+  SimFile& file = there != nullptr ? *there : create(path);
+  file.write(0, content, take_sequence());
+  settle();
+  return file;
+}
+
+size_t SimFiles::count() const noexcept {
+  size_t count = 0;
+  auto visit = [&](const std::string&, const SimFile&) { ++count; };
+  visit_all(*root_, std::string(), visit);
+  return count;
+}
+
+// ---- changes of directories
+
+void SimFiles::change(Change made) {
+  for (const Edit& edit : made.edits) apply(edit, edit.directory->entries);
+  changes_.push_back(std::move(made));
+}
+
+void SimFiles::note_unlinked(SimFile& file) noexcept {
+  file.links = 0;
+  if (file.open_count == 0) file.give_space_back();
 }
 
 int32_t SimFiles::check_parent(std::string_view path) noexcept {
-  const std::string name = normal(path);
-  if (name.empty()) return -EEXIST;
-  for (size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) {
-    const std::shared_ptr<SimFile> above = node(name.substr(0, slash));
-    if (above == nullptr) return -ENOENT;
-    if (!above->is_directory) return -ENOTDIR;
-  }
-  return 0;
+  const Parent place = parent_of(path);
+  return place.name.empty() ? -EEXIST : place.error;
 }
 
-int32_t SimFiles::check_replaces(const SimFile& moved, const SimFile& former, const std::string& to) const noexcept {
-  if (moved.is_directory && !former.is_directory) return -ENOTDIR;
-  if (!moved.is_directory && former.is_directory) return -EISDIR;
-  return former.is_directory && has_children(to) ? -ENOTEMPTY : 0;
+bool SimFiles::is_below(const SimFile& file, const SimFile& directory) const noexcept {
+  if (&file == &directory) return true;
+  return std::any_of(directory.entries.begin(), directory.entries.end(),
+                     [&](const auto& entry) { return is_below(file, *entry.second); });
+}
+
+int32_t SimFiles::check_replaces(const SimFile& moved, const SimFile& former) const noexcept {
+  if (moved.is_directory() && !former.is_directory()) return -ENOTDIR;
+  if (!moved.is_directory() && former.is_directory()) return -EISDIR;
+  return former.is_directory() && !former.entries.empty() ? -ENOTEMPTY : 0;
 }
 
 int32_t SimFiles::rename(std::string_view from_path, std::string_view to_path) {
-  const std::string from = normal(from_path);
-  const std::string to = normal(to_path);
-  if (from.empty() || to.empty()) return -EBUSY;
-  const int32_t source = check_parent(from);
-  const int32_t target = check_parent(to);
-  if (source != 0 || target != 0) return source != 0 ? source : target;
-  const std::shared_ptr<SimFile> moved = node(from);
+  const Parent from = parent_of(from_path);
+  const Parent to = parent_of(to_path);
+  if (from.name.empty() || to.name.empty()) return -EBUSY;
+  if (from.error != 0 || to.error != 0) return from.error != 0 ? from.error : to.error;
+  const std::shared_ptr<SimFile> moved = find_shared(from_path);
   if (moved == nullptr) return -ENOENT;
-  if (is_below(to, from)) return -EINVAL;
-  if (from == to) return 0;
-  if (const std::shared_ptr<SimFile> former = node(to)) {
-    const int32_t refused = check_replaces(*moved, *former, to);
+  const std::shared_ptr<SimFile> former = find_shared(to_path);
+  if (former == moved) return 0;
+  if (moved->is_directory() && is_below(*to.directory, *moved)) return -EINVAL;
+  if (former != nullptr) {
+    const int32_t refused = check_replaces(*moved, *former);
     if (refused != 0) return refused;
-    remove(to);
   }
-  // What lies below goes along.
-  Nodes taken;
-  for (auto at = nodes_.lower_bound(from); at != nodes_.end();) {
-    const bool is_part = at->first == from || is_below(at->first, from);
-    if (!is_part && !at->first.starts_with(from)) break;
-    const auto next = std::next(at);
-    if (is_part) taken.insert(nodes_.extract(at));
-    at = next;
+  Edit gone{from.directory, from.name, moved, nullptr};
+  Edit there{to.directory, to.name, former, moved};
+  if (from.directory == to.directory || moved->is_directory()) {
+    change({take_sequence(), moved->is_directory(), false, {std::move(gone), std::move(there)}});
+  } else {
+    change({take_sequence(), false, false, {std::move(there)}});
+    change({sequence_, false, true, {std::move(gone)}});
   }
-  for (const auto& [name, file] : taken) nodes_.emplace(to + name.substr(from.size()), file);
+  if (former != nullptr) note_unlinked(*former);
+  return 0;
+}
+
+int32_t SimFiles::remove(const Parent& place, const std::shared_ptr<SimFile>& file) {
+  change({take_sequence(), false, false, {{place.directory, place.name, file, nullptr}}});
+  note_unlinked(*file);
   return 0;
 }
 
 int32_t SimFiles::unlink(std::string_view path) {
-  const std::string name = normal(path);
-  if (name.empty()) return -EISDIR;
-  const int32_t parent = check_parent(name);
-  if (parent != 0) return parent;
-  const std::shared_ptr<SimFile> file = node(name);
+  const Parent place = parent_of(path);
+  if (place.name.empty()) return -EISDIR;
+  if (place.error != 0) return place.error;
+  const std::shared_ptr<SimFile> file = find_shared(path);
   if (file == nullptr) return -ENOENT;
-  if (file->is_directory) return -EISDIR;
-  remove(name);
-  return 0;
+  if (file->is_directory()) return -EISDIR;
+  return remove(place, file);
 }
 
 int32_t SimFiles::remove_directory(std::string_view path) {
-  const std::string name = normal(path);
-  if (name.empty()) return -EBUSY;
-  const int32_t parent = check_parent(name);
-  if (parent != 0) return parent;
-  const std::shared_ptr<SimFile> directory = node(name);
+  const Parent place = parent_of(path);
+  if (place.name.empty()) return -EBUSY;
+  if (place.error != 0) return place.error;
+  const std::shared_ptr<SimFile> directory = find_shared(path);
   if (directory == nullptr) return -ENOENT;
-  if (!directory->is_directory) return -ENOTDIR;
-  if (has_children(name)) return -ENOTEMPTY;
-  remove(name);
-  return 0;
+  if (!directory->is_directory()) return -ENOTDIR;
+  if (!directory->entries.empty()) return -ENOTEMPTY;
+  return remove(place, directory);
 }
 
 int32_t SimFiles::make_directory(std::string_view path) {
-  const std::string name = normal(path);
-  const int32_t parent = check_parent(name);
+  const int32_t parent = check_parent(path);
   if (parent != 0) return parent;
-  if (node(name) != nullptr) return -EEXIST;
-  add(name, true);
+  if (find(path) != nullptr) return -EEXIST;
+  add(path, SimFile::Kind::directory);
   return 0;
 }
 
 int32_t SimFiles::list(std::string_view path, std::vector<DirectoryEntry>& entries) {
-  const std::string name = normal(path);
-  if (!name.empty()) {
-    const int32_t parent = check_parent(name);
-    if (parent != 0) return parent;
-  }
-  const std::shared_ptr<SimFile> directory = node(name);
+  const Parent place = parent_of(path);
+  if (place.error != 0) return place.error;
+  const std::shared_ptr<SimFile> directory = find_shared(path);
   if (directory == nullptr) return -ENOENT;
-  if (!directory->is_directory) return -ENOTDIR;
+  if (!directory->is_directory()) return -ENOTDIR;
   entries.clear();
-  const std::string prefix = name.empty() ? name : name + "/";
-  for (auto at = nodes_.lower_bound(prefix); at != nodes_.end() && at->first.starts_with(prefix); ++at) {
-    std::string rest = at->first.substr(prefix.size());
-    if (rest.find('/') != std::string::npos) continue;
-    entries.push_back({std::move(rest), at->second->is_directory ? FileKind::directory : FileKind::regular});
+  for (const auto& [name, file] : directory->entries) {
+    const FileKind kind = file->is_directory() ? FileKind::directory : FileKind::regular;
+    entries.push_back({name, file->is_device() ? FileKind::block_device : kind});
   }
-  // "a" < "a.b" < "a/c" by path: the direct children come in the order of their names.
   return 0;
+}
+
+// ---- durability
+
+// Makes a change durable, and those that it builds on: of the same names; the new name before the end of the old one;
+// the order of what moves directories; and of what moves anything, all directories that were made before.
+void SimFiles::commit(size_t index, std::vector<bool>& is_committed) {
+  if (is_committed[index]) return;
+  is_committed[index] = true;
+  const Change& change = changes_[index];
+  const bool is_move = change.is_structural || change.follows;
+  for (size_t earlier = 0; earlier < index; ++earlier) {
+    const Change& former = changes_[earlier];
+    const bool is_needed = share_a_name(former, change) || (change.is_structural && former.is_structural) ||
+                           (is_move && makes_directory(former));
+    if (is_needed) commit(earlier, is_committed);
+  }
+  if (change.follows) commit(index - 1, is_committed);
+  if (applies_durably(change)) apply_durably(change);
+}
+
+void SimFiles::sync_directory(SimFile& directory, uint64_t sequence) {
+  std::vector<bool> is_committed(changes_.size());
+  for (size_t index = 0; index < changes_.size() && changes_[index].sequence <= sequence; ++index) {
+    if (changes_[index].is_structural || touches(changes_[index], directory)) commit(index, is_committed);
+  }
+  std::vector<Change> left;
+  for (size_t index = 0; index < changes_.size(); ++index) {
+    if (is_committed[index]) continue;
+    const bool leader_is_durable = changes_[index].follows && is_committed[index - 1];
+    left.push_back(std::move(changes_[index]));
+    if (leader_is_durable) left.back().follows = false;
+  }
+  changes_ = std::move(left);
+}
+
+void SimFiles::settle() {
+  for (const std::shared_ptr<SimFile>& file : collect()) {
+    file->durable_entries = file->entries;
+    file->settle();
+  }
+  changes_.clear();
+}
+
+// Everything that a name leads to, in either image, or has led to. In an order that depends on names only.
+std::vector<std::shared_ptr<SimFile>> SimFiles::collect() const {
+  std::vector<std::shared_ptr<SimFile>> found;
+  std::set<const SimFile*> seen;
+  auto add = [&](const std::shared_ptr<SimFile>& file) {
+    if (file != nullptr && seen.insert(file.get()).second) found.push_back(file);
+  };
+  add(root_);
+  for (const Change& change : changes_) {
+    for (const Edit& edit : change.edits) {
+      add(edit.directory);
+      add(edit.before);
+      add(edit.after);
+    }
+  }
+  for (size_t index = 0; index < found.size(); ++index) {
+    const std::shared_ptr<SimFile> file = found[index];
+    for (const auto& entry : file->entries) add(entry.second);
+    for (const auto& entry : file->durable_entries) add(entry.second);
+  }
+  return found;
+}
+
+// What moves a file must not lead to where nothing leads.
+bool SimFiles::can_keep(const Change& change) const noexcept {
+  if (!applies_durably(change)) return false;
+  return std::all_of(change.edits.begin(), change.edits.end(),
+                     [&](const Edit& edit) { return is_durably_below(*edit.directory, *root_); });
+}
+
+void SimFiles::decide_changes(const std::vector<bool>& kept) {
+  const std::vector<std::shared_ptr<SimFile>> all = collect();
+  bool keeps_structure = true;
+  bool former_is_kept = true;
+  for (size_t index = 0; index < changes_.size(); ++index) {
+    const Change& change = changes_[index];
+    bool is_kept = kept[index] && can_keep(change);
+    is_kept = is_kept && (!change.follows || former_is_kept) && (!change.is_structural || keeps_structure);
+    if (change.is_structural) keeps_structure = is_kept;
+    if (is_kept) apply_durably(change);
+    former_is_kept = is_kept;
+  }
+  changes_.clear();
+  std::set<const SimFile*> reached;
+  for (const std::shared_ptr<SimFile>& file : all) file->entries = file->durable_entries;
+  auto visit = [&](const std::string&, SimFile& file) {
+    reached.insert(&file);
+    file.links = 1;
+    file.recount();
+  };
+  visit_all(*root_, std::string(), visit);
+  for (const std::shared_ptr<SimFile>& file : all) {
+    if (file == root_ || reached.count(file.get()) > 0) continue;
+    file->entries.clear();
+    file->durable_entries.clear();
+  }
+}
+
+void SimFiles::lose_power(uint32_t sector_size, Random& random) {
+  const uint64_t mood = random.below(4);
+  std::vector<bool> kept(changes_.size());
+  for (size_t index = 0; index < kept.size(); ++index) kept[index] = mood < 2 ? mood == 1 : random.chance(1, 2);
+  decide_changes(kept);
+  for_each([&](const std::string&, SimFile& file) { file.lose_power(sector_size, random); });
+}
+
+SimFiles SimFiles::clone() const {
+  SimFiles copy;
+  copy.pool_ = pool_;
+  *copy.space_ = SimSpace{space_->pages_max, 0};
+  copy.number_next_ = number_next_;
+  copy.sequence_ = sequence_;
+  std::map<const SimFile*, std::shared_ptr<SimFile>> copies{{nullptr, nullptr}};
+  const std::vector<std::shared_ptr<SimFile>> all = collect();
+  for (const std::shared_ptr<SimFile>& file : all) copies[file.get()] = file->clone(*copy.space_);
+  for (const std::shared_ptr<SimFile>& file : all) {
+    SimFile& to = *copies[file.get()];
+    for (const auto& [name, entry] : file->entries) to.entries.emplace(name, copies[entry.get()]);
+    for (const auto& [name, entry] : file->durable_entries) to.durable_entries.emplace(name, copies[entry.get()]);
+  }
+  for (Change change : changes_) {
+    for (Edit& edit : change.edits) {
+      edit = {copies[edit.directory.get()], edit.name, copies[edit.before.get()], copies[edit.after.get()]};
+    }
+    copy.changes_.push_back(std::move(change));
+  }
+  copy.root_ = copies[root_.get()];
+  return copy;
 }
 
 }  // namespace spindle

@@ -47,7 +47,7 @@ int32_t SimBackend::execute_rare(Operation& operation) noexcept {
     case Opcode::list_directory: return files_.list(operation.path(), *operation.entries());
     case Opcode::lock: return lock(operation);
     case Opcode::set_direct: return set_direct(operation);
-    case Opcode::device_size: return -ENOTTY;  // there are no block devices
+    case Opcode::device_size: return device_size(operation);
     default: return -EINVAL;
   }
 }
@@ -68,12 +68,13 @@ int32_t SimBackend::open(Operation& operation) noexcept {
   // As the kernel: what it made before it refuses the flag stays.
   if ((flags & O_DIRECT) != 0 && !options_.offers_direct) return -EINVAL;
   const bool changes = (flags & O_ACCMODE) != O_RDONLY || may_make || (flags & O_TRUNC) != 0;
-  if (file->is_directory && changes) return -EISDIR;
-  if ((flags & O_TRUNC) != 0) file->bytes.clear();
+  if (file->is_directory() && changes) return -EISDIR;
+  if ((flags & O_TRUNC) != 0 && !file->is_device()) cut(*file, 0);
   size_t index = 0;
   while (index < open_files_.size() && open_files_[index].file != nullptr) ++index;
   if (index == open_files_.size()) open_files_.emplace_back();
-  open_files_[index] = {std::move(file), flags, LOCK_UN};
+  ++file->open_count;
+  open_files_[index] = {std::move(file), operation.path(), flags, LOCK_UN};
   ++open_count_;
   return descriptor_first + static_cast<int32_t>(index);
 }
@@ -81,21 +82,34 @@ int32_t SimBackend::open(Operation& operation) noexcept {
 int32_t SimBackend::close(Operation& operation) noexcept {
   OpenFile* open_file = open_file_of(operation);
   if (open_file == nullptr) return -EBADF;
-  *open_file = {};
-  --open_count_;
+  close_file(*open_file);
   return 0;
+}
+
+void SimBackend::close_file(OpenFile& open_file) noexcept {
+  if (open_file.file == nullptr) return;
+  if (--open_file.file->open_count == 0 && open_file.file->links == 0) open_file.file->give_space_back();
+  open_file = {};
+  --open_count_;
+}
+
+// What is cut off takes its damage with it.
+void SimBackend::cut(SimFile& file, uint64_t size) noexcept {
+  file.resize(size, files_.take_sequence());
+  faults_.note_written({&file, {}, size, UINT64_MAX});
 }
 
 void SimBackend::fill_status(struct statx& status, const SimFile& file) const noexcept {
   std::memset(&status, 0, sizeof(status));
   status.stx_mask = STATX_BASIC_STATS;
-  status.stx_mode = file.is_directory ? S_IFDIR | 0755 : S_IFREG | 0644;
+  status.stx_mode = file.is_directory() ? S_IFDIR | 0755 : S_IFREG | 0644;
+  if (file.is_device()) status.stx_mode = S_IFBLK | 0660;
   status.stx_nlink = file.links;
-  status.stx_ino = file.number;
+  status.stx_ino = file.number();
   status.stx_blksize = 4096;
-  status.stx_size = file.bytes.size();
-  status.stx_blocks = (status.stx_size + block_size - 1) / block_size;
-  if (!options_.offers_direct || !options_.tells_alignment || file.is_directory) return;
+  status.stx_size = file.is_device() ? 0 : file.size();
+  status.stx_blocks = file.is_device() ? 0 : file.allocated_size() / block_size;
+  if (!options_.offers_direct || !options_.tells_alignment || file.is_directory()) return;
   status.stx_mask |= STATX_DIOALIGN;
   status.stx_dio_mem_align = options_.memory_alignment;
   status.stx_dio_offset_align = options_.offset_alignment;
@@ -128,17 +142,17 @@ int32_t SimBackend::allocate(Operation& operation) noexcept {
   if (operation.size() == 0) return -EINVAL;
   if (operation.offset() > options_.file_size_max) return -EFBIG;
   if (operation.size() > options_.file_size_max - operation.offset()) return -EFBIG;
-  std::vector<std::byte>& bytes = open_file->file->bytes;
-  bytes.resize(std::max<uint64_t>(bytes.size(), operation.offset() + operation.size()));
-  return 0;
+  SimFile& file = *open_file->file;
+  if (file.is_device()) return -EOPNOTSUPP;
+  return file.allocate(operation.offset(), operation.size(), files_.take_sequence()) ? 0 : -ENOSPC;
 }
 
 int32_t SimBackend::truncate(Operation& operation) noexcept {
   if (open_file_of(operation) == nullptr) return -EBADF;
   OpenFile* open_file = writable_file_of(operation);
-  if (open_file == nullptr) return -EINVAL;  // ftruncate(2), of a descriptor that is open for reading
+  if (open_file == nullptr || open_file->file->is_device()) return -EINVAL;  // ftruncate(2): not open for writing
   if (operation.size() > options_.file_size_max) return -EFBIG;
-  open_file->file->bytes.resize(operation.size());
+  cut(*open_file->file, operation.size());
   return 0;
 }
 
@@ -146,10 +160,18 @@ int32_t SimBackend::punch_hole(Operation& operation) noexcept {
   OpenFile* open_file = writable_file_of(operation);
   if (open_file == nullptr) return -EBADF;
   if (operation.size() == 0) return -EINVAL;
-  std::vector<std::byte>& bytes = open_file->file->bytes;
-  const uint64_t begin = std::min<uint64_t>(operation.offset(), bytes.size());
-  const uint64_t size = std::min<uint64_t>(operation.size(), bytes.size() - begin);
-  std::fill_n(bytes.begin() + static_cast<ptrdiff_t>(begin), size, std::byte{0});
+  SimFile& file = *open_file->file;
+  if (file.is_device()) return -EOPNOTSUPP;
+  file.punch_hole(operation.offset(), operation.size(), files_.take_sequence());
+  faults_.note_written({&file, open_file->path, operation.offset(), operation.size()});
+  return 0;
+}
+
+int32_t SimBackend::device_size(Operation& operation) noexcept {
+  const OpenFile* const open_file = open_file_of(operation);
+  if (open_file == nullptr) return -EBADF;
+  if (!open_file->file->is_device()) return -ENOTTY;
+  *operation.number() = open_file->file->size();
   return 0;
 }
 

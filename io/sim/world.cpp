@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/task_tree.h"
+
 namespace spindle {
 
 namespace {
@@ -21,7 +23,7 @@ class CurrentLoop {
 }  // namespace
 
 Host::Host(World& world, uint32_t index, std::string name, SimBackendOptions options)
-    : world_(world), index_(index), name_(std::move(name)), options_(options) {
+    : world_(world), index_(index), name_(std::move(name)), options_(std::move(options)) {
   restart();
 }
 
@@ -32,7 +34,7 @@ Host::~Host() {
 void Host::restart() {
   SPINDLE_ASSERT(!is_alive(), "a host was started twice");
   const uint64_t seed = mix64(mix64(world_.seed() + index_) + ++process_count_);
-  backend_ = std::make_unique<SimBackend>(files_, world_.now_, world_.hash_, options_, mix64(seed + 1));
+  backend_ = std::make_unique<SimBackend>(*files_, world_.now_, world_.hash_, options_, mix64(seed + 1));
   Loop::Options options;
   options.ready_budget = 1;  // so that the world can stop at every await
   options.random_seed = mix64(seed + 2);
@@ -70,6 +72,19 @@ void Host::kill_process() noexcept {
   backend_.reset();
 }
 
+void Host::lose_power() noexcept {
+  kill_process();
+  const uint64_t seed = mix64(mix64(world_.seed() + index_) + process_count_);
+  Random random(mix64(seed + 3));
+  files_->lose_power(options_.sector_size, random);
+  world_.hash_.mix(11, index_, random.next());
+}
+
+void Host::replace_files(SimFiles files) noexcept {
+  SPINDLE_ASSERT(!is_alive(), "the disk of a live host was replaced");
+  files_ = std::make_unique<SimFiles>(std::move(files));
+}
+
 Time Host::next_event() const noexcept {
   if (!is_alive()) return time_never;
   return std::min(loop_->timers().next(), backend_->next_due());
@@ -90,7 +105,7 @@ void Host::complete_next() noexcept {
 
 Host& World::add_host(std::string name, SimBackendOptions options) {
   const uint32_t index = static_cast<uint32_t>(hosts_.size());
-  hosts_.push_back(std::make_unique<Host>(*this, index, std::move(name), options));
+  hosts_.push_back(std::make_unique<Host>(*this, index, std::move(name), std::move(options)));
   return *hosts_.back();
 }
 
@@ -136,6 +151,21 @@ World::Step World::step(Time until) noexcept {
     if (host->is_running()) return Step::deadlock;
   }
   return Step::idle;
+}
+
+std::string World::report() const {
+  std::string text;
+  for (const auto& host : hosts_) {
+    text += "host " + host->name();
+    if (!host->is_alive()) {
+      text += ": dead\n";
+    } else if (!host->is_running()) {
+      text += ": no task\n";
+    } else {
+      text += ":\n" + task_tree(host->loop());
+    }
+  }
+  return text;
 }
 
 World::Outcome World::run(Time until) noexcept {

@@ -61,8 +61,11 @@ class Host {
   /// kill -9, at whatever await the host's tasks stand. What the kernel acknowledged stays; each operation in
   /// flight is by seed done whole, in some of its sectors, or not at all. Not from inside a task.
   void kill_process() noexcept;
-  /// The machine goes dark. Until files have a durable image of their own this leaves what kill_process() leaves.
-  void lose_power() noexcept { kill_process(); }
+  /// The machine goes dark, at whatever await. Of what was not durable each sector and each change of a directory is by
+  /// seed there, torn, or not; see sim_file.h and sim_files.h.
+  void lose_power() noexcept;
+  /// Puts another disk in place of the host's. The host must be dead.
+  void replace_files(SimFiles files) noexcept;
   /// A new process, without a task, on the same disk. The former one must be dead.
   void restart();
 
@@ -70,7 +73,8 @@ class Host {
   /// A root task was started and is not done.
   bool is_running() const noexcept { return root_.has_value() && !root_->is_done(); }
   const std::string& name() const noexcept { return name_; }
-  SimFiles& files() noexcept { return files_; }
+  const SimBackendOptions& options() const noexcept { return options_; }
+  SimFiles& files() noexcept { return *files_; }
   Loop& loop() noexcept { return *loop_; }
   SimBackend& backend() noexcept { return *backend_; }
 
@@ -87,7 +91,7 @@ class Host {
   uint32_t process_count_ = 0;
   std::string name_;
   SimBackendOptions options_;
-  SimFiles files_;
+  std::unique_ptr<SimFiles> files_ = std::make_unique<SimFiles>();
   std::unique_ptr<SimBackend> backend_;
   std::unique_ptr<Loop> loop_;
   std::optional<Root<Result<void>>> root_;
@@ -130,6 +134,8 @@ class World {
   /// For choices of whoever drives the world.
   Random& random() noexcept { return random_; }
   uint64_t seed() const noexcept { return seed_; }
+  /// "Why is it stuck?": of every host its tasks, where each was spawned, and what it awaits. For a deadlock.
+  std::string report() const;
   /// Over all that happened so far.
   uint64_t hash() const noexcept { return hash_.value(); }
   uint64_t steps_count() const noexcept { return steps_count_; }

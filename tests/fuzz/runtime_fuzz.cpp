@@ -304,9 +304,12 @@ SimBackendOptions backend_of(uint64_t seed) {
   options.queue_depth = static_cast<uint32_t>(random.between(1, 16));
   options.latency_ns_min = random.between(1, 1000);
   options.latency_ns_max = options.latency_ns_min + random.below(100'000);
-  options.short_rate = static_cast<uint32_t>(random.below(300));
-  options.again_rate = static_cast<uint32_t>(random.below(100));
-  options.interrupted_rate = static_cast<uint32_t>(random.below(100));
+  options.sector_size = ExpectedDisk::sector_size;
+  FaultRates& rates = options.faults.everywhere;
+  const uint32_t short_rate = static_cast<uint32_t>(random.below(300'000));
+  rates.set(Fault::short_read, short_rate).set(Fault::short_write, short_rate);
+  rates.set(Fault::again, static_cast<uint32_t>(random.below(100'000)));
+  rates.set(Fault::interrupted, static_cast<uint32_t>(random.below(100'000)));
   return options;
 }
 

@@ -143,11 +143,12 @@ SPINDLE_TASK_WRAPPER Task<Result<void>> do_transfer(Machine& machine, Place plac
 
 void check_disk(Host& host, ExpectedDisk& disk) {
   const SimFile* file = host.files().find("data");
-  const size_t sector_count = file == nullptr ? 0 : file->bytes.size() / ExpectedDisk::sector_size;
+  const std::vector<std::byte> content = file == nullptr ? std::vector<std::byte>() : file->content();
+  const size_t sector_count = content.size() / ExpectedDisk::sector_size;
   for (size_t index = 0; index < std::size(disk.sectors); ++index) {
     ExpectedDisk::SectorTags& tags = disk.sectors[index];
     const bool is_there = index < sector_count;
-    const uint64_t tag = is_there ? tag_of(file->bytes.data() + index * ExpectedDisk::sector_size) : 0;
+    const uint64_t tag = is_there ? tag_of(content.data() + index * ExpectedDisk::sector_size) : 0;
     FUZZ_CHECK(tag == tags.written || (tags.pending != 0 && tag == tags.pending),
                "the disk lost a write, or holds one that nobody made");
     tags = {tag, 0};

@@ -14,9 +14,8 @@ namespace spindle {
 inline SimBackendOptions faulty_disk() {
   SimBackendOptions options;
   options.queue_depth = 2;
-  options.short_rate = 300;
-  options.again_rate = 100;
-  options.interrupted_rate = 100;
+  options.faults.everywhere.set(Fault::short_read, 300'000).set(Fault::short_write, 300'000);
+  options.faults.everywhere.set(Fault::again, 100'000).set(Fault::interrupted, 100'000);
   return options;
 }
 
