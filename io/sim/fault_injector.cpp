@@ -175,8 +175,7 @@ void FaultInjector::write_elsewhere(const FaultTarget& target, uint64_t sector, 
   const uint64_t place = random_.below(other.size() / sector_size_) * sector_size_;
   if (&other == target.file && place == sector) return;
   const FaultTarget hit{&other, {}, place, sector_size_};
-  if (plan_.policy != nullptr &&
-      !plan_.policy->may_damage({Fault::misdirected_write, {}, other.number(), place})) {
+  if (plan_.policy != nullptr && !plan_.policy->may_damage({Fault::misdirected_write, {}, other.number(), place})) {
     return;
   }
   other.write(place, content, files_.take_sequence());

@@ -95,7 +95,8 @@ void SimBackend::check_alone(Operation& operation) noexcept {
   if (open_file == nullptr) return;
   const uint64_t end = operation.offset() + size_to_do(operation);
   for (const Pending& pending : pending_) {
-    if (pending.file != open_file->file.get() || pending.operation == &operation || !is_write(*pending.operation)) continue;
+    if (pending.file != open_file->file.get() || pending.operation == &operation || !is_write(*pending.operation))
+      continue;
     const uint64_t begin_other = pending.operation->offset();
     const uint64_t end_other = begin_other + size_to_do(*pending.operation);
     if (operation.offset() >= end_other || begin_other >= end) continue;

@@ -380,11 +380,13 @@ void SimFile::decide(uint64_t offset, uint32_t sector_size, SectorFate fate, Ran
   note_decided(*page, grains);
 }
 
-// Each grain is one or the other, or, where it was written, garbage.
+// Each grain is one or the other, or, where it was written, garbage. A single one that is torn is garbage.
 void SimFile::tear(Page& page, uint64_t index, uint8_t grains, Random& random) {
+  const bool is_single = (grains & (grains - 1)) == 0;
   for_each_grain(grains, [&](uint32_t grain) {
     const uint8_t bit = static_cast<uint8_t>(1u << grain);
-    const uint64_t choice = random.below((page.written & bit) != 0 ? 5 : 4);
+    const bool can_be_garbage = (page.written & bit) != 0;
+    const uint64_t choice = is_single && can_be_garbage ? 4 : random.below(can_be_garbage ? 5 : 4);
     if (choice < 2) return copy_grains(page.durable, page.current, index, bit);
     if (choice < 4) return copy_grains(page.current, page.durable, index, bit);
     std::byte* const memory = writable(page.current, index, true) + grain * grain_size;

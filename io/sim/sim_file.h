@@ -1,5 +1,5 @@
-// A file, directory or device of a simulated disk, in two images: what was acknowledged, which every read sees, and what
-// is durable, which a loss of power leaves.
+// A file, directory or device of a simulated disk, in two images: what was acknowledged, which every read sees, and
+// what is durable, which a loss of power leaves.
 //
 //     write ──► acknowledged ──(sync, durable write, or by itself at any time)──► durable
 //
@@ -97,6 +97,12 @@ class SimFile {
   /// Sectors whose two images differ, in the order of their offsets; visit(offset).
   template <class Visit>
   void for_each_undecided(uint32_t sector_size, Visit visit) const;
+  /// Of the last change there, and of the last change of the size.
+  uint64_t sequence_at(uint64_t offset) const noexcept {
+    const Page* const page = find_page(offset / page_size);
+    return page == nullptr ? 0 : page->sequence;
+  }
+  uint64_t size_sequence() const noexcept { return size_sequence_; }
   /// Decides one of them, in both images. `random` is drawn from for what is torn.
   void decide(uint64_t offset, uint32_t sector_size, SectorFate fate, Random& random);
   /// The sizes that a loss of power may leave: the durable one, the acknowledged, and the smallest in between.
@@ -122,15 +128,15 @@ class SimFile {
   /// Of a directory: acknowledged, and durable.
   Entries entries;
   Entries durable_entries;
-  uint32_t links = 1;       ///< 0: it has no name any more, and lives for as long as somebody has it open
+  uint32_t links = 1;  ///< 0: it has no name any more, and lives for as long as somebody has it open
   uint32_t open_count = 0;  ///< descriptors
 
  private:
   struct Page {
     PageId current = page_none;  // page_none: a hole, or allocated and never written
     PageId durable = page_none;
-    uint8_t changed = 0;     // a bit per grain in which the two may differ
-    uint8_t written = 0;     // of those: what was written, and can tear
+    uint8_t changed = 0;  // a bit per grain in which the two may differ
+    uint8_t written = 0;  // of those: what was written, and can tear
     uint8_t unreadable = 0;  // a bit per grain
     bool is_listed = false;  // in changed_
     bool is_forgotten = false;  // a failed sync left it so: no later one makes it durable
@@ -170,11 +176,11 @@ class SimFile {
   Kind kind_;
   uint64_t size_;
   uint64_t durable_size_;
-  uint64_t size_min_;           // since size_ was durable
+  uint64_t size_min_;  // since size_ was durable
   uint64_t size_sequence_ = 0;  // of its last change
   uint64_t allocated_count_ = 0;
-  uint32_t syncs_count_ = 0;   // under way
-  uint64_t sync_covers_ = 0;   // the most that one of them covers
+  uint32_t syncs_count_ = 0;  // under way
+  uint64_t sync_covers_ = 0;  // the most that one of them covers
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<uint64_t> changed_;  // indices of pages
 };

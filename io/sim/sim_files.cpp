@@ -323,6 +323,14 @@ std::vector<std::shared_ptr<SimFile>> SimFiles::collect() const {
   return found;
 }
 
+SimFile* SimFiles::find_number(uint64_t number) noexcept {
+  SimFile* found = nullptr;
+  for_each_file([&](SimFile& file) {
+    if (file.number() == number) found = &file;
+  });
+  return found;
+}
+
 // What moves a file must not lead to where nothing leads.
 bool SimFiles::can_keep(const Change& change) const noexcept {
   if (!applies_durably(change)) return false;

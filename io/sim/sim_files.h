@@ -1,9 +1,9 @@
 // What a simulated host's disk holds: a tree of directories and files, in two images like the content of its files
 // (sim_file.h). It belongs to the host, not to its process, and survives its death.
 //
-// A change of a directory (a new name, a rename, a name removed) is durable once its directory was synced, and one piece
-// at a loss of power: there or not. Which ones are there is drawn, each by itself, except that a change that builds on
-// another of the same name is there only with that one. A rename from one directory to another is two: the new name,
+// A change of a directory (a new name, a rename, a name removed) is durable once its directory was synced, and one
+// piece at a loss of power: there or not. Which ones are there is drawn, each by itself, except that a change that
+// builds on another of the same name is there only with that one. A rename from one directory to another is two: the new name,
 // then the end of the old one; syncing the old one's directory makes both durable. Renames of directories keep their
 // order, and any sync of a directory makes them durable: so the tree stays a tree.
 //
@@ -40,7 +40,7 @@ class SimFiles {
   struct Change {
     uint64_t sequence = 0;
     bool is_structural = false;  ///< moves a directory
-    bool follows = false;        ///< is there only if the change before it is
+    bool follows = false;  ///< is there only if the change before it is
     std::vector<Edit> edits;
   };
 
@@ -91,6 +91,15 @@ class SimFiles {
   void for_each(Visit visit) {
     visit_all(*root_, std::string(), visit);
   }
+  /// visit(file) for all that has a name, or had one not long ago: in either image, or in a change that is not durable.
+  template <class Visit>
+  void for_each_file(Visit visit) {
+    for (const std::shared_ptr<SimFile>& file : collect()) {
+      if (!file->is_directory()) visit(*file);
+    }
+  }
+  /// Of those. Null where there is none.
+  SimFile* find_number(uint64_t number) noexcept;
   /// The same content, sharing its pages, as a disk of its own.
   SimFiles clone() const;
 

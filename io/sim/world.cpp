@@ -109,6 +109,14 @@ Host& World::add_host(std::string name, SimBackendOptions options) {
   return *hosts_.back();
 }
 
+Host& World::add_host(std::string name, SimBackendOptions options, SimFiles files) {
+  Host& host = add_host(std::move(name), std::move(options));
+  host.kill_process();
+  host.replace_files(std::move(files));
+  host.restart();
+  return host;
+}
+
 // Draws one of what can happen at this moment; false when nothing can.
 bool World::step_now() noexcept {
   uint64_t choices_count = 0;

@@ -109,13 +109,13 @@ class TurnObserver {
 class World {
  public:
   enum class Step : uint8_t {
-    worked,    ///< something happened
-    idle,      ///< nothing will ever happen, and no root task is alive
+    worked,  ///< something happened
+    idle,  ///< nothing will ever happen, and no root task is alive
     deadlock,  ///< nothing will ever happen, and a root task waits
   };
   enum class Outcome : uint8_t {
-    idle,         ///< see Step::idle
-    deadlock,     ///< see Step::deadlock
+    idle,  ///< see Step::idle
+    deadlock,  ///< see Step::deadlock
     out_of_time,  ///< `until` has come
   };
 
@@ -125,6 +125,8 @@ class World {
 
   /// The host stays where it is for as long as the world.
   Host& add_host(std::string name, SimBackendOptions options = {});
+  /// The same on a disk that is there already.
+  Host& add_host(std::string name, SimBackendOptions options, SimFiles files);
   /// One turn of one host, or one completion, after a jump in time if need be, but not past `until`.
   Step step(Time until = time_never) noexcept;
   /// Steps until nothing happens any more, or until that time: then it is `until`.
