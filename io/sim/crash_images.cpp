@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <set>
+#include <tuple>
 
 #include "io/sim/world.h"
 #include "runtime/assert.h"
@@ -70,8 +71,10 @@ CrashImages::CrashImages(Host& host) : base_(host.files().clone()), sector_size_
     unit.offset = index;
     units_.push_back(unit);
   }
-  std::stable_sort(units_.begin(), units_.end(),
-                   [](const CrashUnit& one, const CrashUnit& other) { return one.sequence < other.sequence; });
+  std::sort(units_.begin(), units_.end(), [](const CrashUnit& one, const CrashUnit& other) {
+    return std::tie(one.sequence, one.is_in_flight, one.kind, one.write_index, one.file_number, one.offset) <
+           std::tie(other.sequence, other.is_in_flight, other.kind, other.write_index, other.file_number, other.offset);
+  });
 }
 
 void CrashImages::add_writes(Host& host) {

@@ -12,8 +12,8 @@
 //     }
 //
 // A unit is what is there or not, by itself: a sector that is not durable, one of a write in flight that nobody was
-// told of, the size of a file, a change of a directory. What other operations in flight would change (a rename, say) is seen
-// one step later, when they are acknowledged and not durable.
+// told of, the size of a file, a change of a directory. What other operations in flight would change (a rename, say)
+// is seen one step later, when they are acknowledged and not durable.
 #pragma once
 
 #include <cstdint>

@@ -103,6 +103,7 @@ uint64_t FaultInjector::sector_of(const FaultTarget& target) noexcept {
 }
 
 void FaultInjector::note_damage(Fault fault, const FaultTarget& target, uint64_t sector) {
+  target.file->watch(sector);
   files_.record().add(target.file->number(), sector, {fault, region_of(target)});
 }
 
@@ -146,6 +147,7 @@ void FaultInjector::mix_up(const FaultTarget& target, std::span<std::byte> memor
 }
 
 void FaultInjector::remember(const FaultTarget& target, uint64_t sector, std::vector<std::byte> content) {
+  target.file->watch(sector);
   const uint32_t reads_left = static_cast<uint32_t>(random_.below(3));
   files_.record().remembered().push_back({target.file->number(), sector, reads_left, std::move(content)});
 }
@@ -184,9 +186,9 @@ void FaultInjector::write_elsewhere(const FaultTarget& target, uint64_t sector, 
 
 // Of sectors that were written as a whole.
 void FaultInjector::note_written(const FaultTarget& target) {
-  FaultRecord& record = files_.record();
-  if (record.damages().empty() && record.remembered().empty()) [[likely]]
+  if (!target.file->is_watched(target.offset, target.size)) [[likely]]
     return;
+  FaultRecord& record = files_.record();
   const uint64_t first = (target.offset + sector_size_ - 1) / sector_size_ * sector_size_;
   const uint64_t end = target.size > UINT64_MAX - target.offset ? UINT64_MAX : target.offset + target.size;
   const uint64_t last = end / sector_size_ * sector_size_;

@@ -58,7 +58,7 @@ class FaultInjector {
   void note_damage(Fault fault, const FaultTarget& target, uint64_t sector);
   /// Before a read: what was remembered comes back.
   void note_read(const FaultTarget& target) {
-    if (!files_.record().remembered().empty()) bring_back(target);
+    if (target.file->is_watched(target.offset, target.size)) bring_back(target);
   }
   /// After a write, and when content is cut away: what was damaged there is whole again.
   void note_written(const FaultTarget& target);

@@ -71,9 +71,10 @@ void SimBackend::start(Operation& operation) noexcept {
   if (stall_ns > 0) stall(stall_ns);
   add_pending(operation, std::max(clock_, stalled_until_) + Duration(latency_ns), Fate::normal, true);
   if (is_write(operation)) check_alone(operation);
-  if (!is_write(operation) && !is_sync(operation)) return;
+  if (!operation.is_transfer() && !is_sync(operation)) return;
   OpenFile* const open_file = open_file_of(operation);
   if (open_file == nullptr) return;
+  open_file->file->prefetch(operation.offset());
   Pending& pending = pending_.back();
   pending.file = open_file->file.get();
   if (!is_sync(operation)) return;

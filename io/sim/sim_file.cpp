@@ -452,6 +452,16 @@ bool SimFile::is_readable(uint64_t offset, uint64_t size) const noexcept {
   return is_readable;
 }
 
+bool SimFile::is_watched(uint64_t offset, uint64_t size) const noexcept {
+  const uint64_t end = std::min<uint64_t>(size > UINT64_MAX - offset ? UINT64_MAX : offset + size,
+                                          chunks_.size() * uint64_t{chunk_pages} * page_size);
+  for (uint64_t index = offset / page_size; index * page_size < end; ++index) {
+    const Page* const page = find_page(index);
+    if (page != nullptr && page->is_watched) return true;
+  }
+  return false;
+}
+
 void SimFile::damage(uint64_t offset, std::span<const std::byte> memory) {
   const std::byte* from = memory.data();
   for_each_page(offset, memory.size(), [&](uint64_t index, uint32_t begin, uint32_t here) {

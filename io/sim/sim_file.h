@@ -66,6 +66,13 @@ class SimFile {
   uint64_t allocated_size() const noexcept { return allocated_count_ * page_size; }
 
   // The acknowledged image.
+  /// Asks the processor for what read() and write() there are going to look at first.
+  void prefetch(uint64_t offset) const noexcept {
+    const Page* const page = find_page(offset / page_size);
+    if (page == nullptr || page->current == page_none) return;
+    const std::byte* const content = pool_.at(page->current);
+    for (uint32_t at = 0; at < page_size; at += 64) __builtin_prefetch(content + at, 0, 2);
+  }
   /// Copies what lies below size(); gives how much that is. Holes are zeroes.
   uint64_t read(uint64_t offset, std::span<std::byte> memory) const noexcept;
   std::vector<std::byte> content() const;
@@ -116,6 +123,9 @@ class SimFile {
   void make_unreadable(uint64_t offset, uint32_t sector_size);
   /// Of the range, whether a sector is; a write makes it readable.
   bool is_readable(uint64_t offset, uint64_t size) const noexcept;
+  /// Says that a sector there is of interest to the record of faults, so that it need not be asked of the others.
+  void watch(uint64_t offset) { page_at(offset / page_size).is_watched = true; }
+  bool is_watched(uint64_t offset, uint64_t size) const noexcept;
   /// Changes content that nobody wrote. `offset + memory.size()` within size().
   void damage(uint64_t offset, std::span<const std::byte> memory);
 
@@ -139,6 +149,7 @@ class SimFile {
     uint8_t written = 0;  // of those: what was written, and can tear
     uint8_t unreadable = 0;  // a bit per grain
     bool is_listed = false;  // in changed_
+    bool is_watched = false;
     bool is_forgotten = false;  // a failed sync left it so: no later one makes it durable
     bool is_allocated = false;
     bool is_durably_allocated = false;
