@@ -9,7 +9,7 @@ IndexSet::IndexSet(uint32_t capacity) noexcept : capacity_(capacity) {
   uint32_t bits = capacity;
   do {
     level_offsets_[levels_count_++] = words_count_;
-    bits = bits / word_bits + (bits % word_bits != 0);
+    bits = words_of(bits);
     words_count_ += bits;
   } while (bits > 1);
 }

@@ -44,6 +44,16 @@ class IndexSet {
   void fill() noexcept;
   /// O(capacity): every summary bit says the truth.
   bool is_consistent() const noexcept;
+  /// Words of memory that a set of this capacity takes, all levels together.
+  static constexpr uint32_t words_count_of(uint32_t capacity) noexcept {
+    uint32_t count = 0;
+    uint32_t bits = capacity;
+    do {
+      bits = words_of(bits);
+      count += bits;
+    } while (bits > 1);
+    return count;
+  }
 
  private:
   static constexpr uint32_t word_bits = 64;
@@ -51,6 +61,8 @@ class IndexSet {
   static_assert((uint64_t{1} << (6 * levels_max)) > UINT32_MAX, "a level has 64 times the words of the one above");
 
   explicit IndexSet(uint32_t capacity) noexcept;
+  /// Words for so many bits.
+  static constexpr uint32_t words_of(uint32_t bits) noexcept { return bits / word_bits + (bits % word_bits != 0); }
   uint64_t* level(uint32_t number) const noexcept { return words_.get() + level_offsets_[number]; }
 
   uint32_t capacity_;

@@ -75,15 +75,19 @@ class UntypedNodePool {
   NodePoolNames names_;
 };
 
+/// What a NodePool can be made of.
+constexpr bool is_node_shape(size_t size, size_t alignment) noexcept {
+  const bool is_aligned = std::has_single_bit(alignment) && alignment <= 4096 && size % alignment == 0;
+  return is_aligned && std::has_single_bit(size);
+}
+
 template <size_t node_size_value, size_t node_alignment_value>
 class NodePool {
  public:
   static constexpr size_t node_size = node_size_value;
   static constexpr size_t node_alignment = node_alignment_value;
-  static_assert(node_size > 0 && std::has_single_bit(node_size), "the size of a node is a power of two");
-  static_assert(std::has_single_bit(node_alignment), "the alignment of a node is a power of two");
-  static_assert(node_alignment <= 4096, "nodes are aligned to a page at most");
-  static_assert(node_size % node_alignment == 0, "the size of a node is a multiple of its alignment");
+  static_assert(is_node_shape(node_size, node_alignment),
+                "a node's size and alignment are powers of two, the alignment 4096 at most, and divides the size");
 
   /// All nodes free. All or nothing. Errors: invalid_argument for no nodes; ENOMEM.
   static Result<NodePool> create(uint32_t node_count, NodePoolNames names = {}) noexcept {

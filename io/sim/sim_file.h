@@ -66,7 +66,8 @@ class SimFile {
   uint64_t allocated_size() const noexcept { return allocated_count_ * page_size; }
 
   // The acknowledged image.
-  /// Asks the processor for what read() and write() there are going to look at first.
+  /// Asks the processor for a page that a transfer is going to need: by the time that its latency is over, other
+  /// operations have been simulated, and it is there. Memory is what a large simulated disk waits for.
   void prefetch(uint64_t offset) const noexcept {
     const Page* const page = find_page(offset / page_size);
     if (page == nullptr || page->current == page_none) return;

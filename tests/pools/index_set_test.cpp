@@ -17,6 +17,15 @@ IndexSet make_full(uint32_t capacity) {
   return std::move(*made);
 }
 
+// Rounding up must not overflow: nobody makes a set of half a gibibyte to see it.
+static_assert(IndexSet::words_count_of(1) == 1);
+static_assert(IndexSet::words_count_of(64) == 1);
+static_assert(IndexSet::words_count_of(65) == 2 + 1);
+static_assert(IndexSet::words_count_of(4096) == 64 + 1);
+static_assert(IndexSet::words_count_of(4097) == 65 + 2 + 1);
+static_assert(IndexSet::words_count_of(UINT32_MAX) == (1u << 26) + (1u << 20) + (1u << 14) + (1u << 8) + 4 + 1);
+static_assert(IndexSet::words_count_of(UINT32_MAX - 62) == (1u << 26) + (1u << 20) + (1u << 14) + (1u << 8) + 4 + 1);
+
 TEST_CASE("a full set gives out all its indices in order, whatever its capacity") {
   for (const uint32_t capacity :
        {1u, 2u, 63u, 64u, 65u, 127u, 128u, 4095u, 4096u, 4097u, 262'143u, 262'144u, 262'145u}) {

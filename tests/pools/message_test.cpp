@@ -239,6 +239,23 @@ TEST_CASE("sealing zeroes the rest of the last sector, and the message in sector
   }
 }
 
+TEST_CASE("sealing leaves what lies behind a message that ends with a sector, and the next message, alone") {
+  const std::unique_ptr<MessagePool> pool = make_pool();
+  const MessageRef one = take(*pool);
+  const MessageRef other = take(*pool);
+  REQUIRE(one->buffer().data() + one->buffer().size() == other->buffer().data());
+  for (const uint32_t size : {4096u, static_cast<uint32_t>(one->buffer().size())}) {
+    one->build<lookup>();
+    one->set_body_size(size - 256);
+    std::memset(one->buffer().data() + size, 0xee, one->buffer().size() - size);
+    std::memset(other->buffer().data(), 0xee, other->buffer().size());
+    one->seal();
+    for (const std::byte* at = one->buffer().data() + size; at < other->buffer().data() + 8192; ++at) {
+      REQUIRE(*at == std::byte{0xee});
+    }
+  }
+}
+
 TEST_CASE("sealing zeroes the rest of the sector of a message without a body too") {
   const std::unique_ptr<MessagePool> pool = make_pool();
   const MessageRef message = take(*pool);

@@ -26,6 +26,12 @@ P make_pool(uint32_t count) {
   return std::move(*made);
 }
 
+static_assert(is_node_shape(8, 8) && is_node_shape(64, 8) && is_node_shape(1, 1) && is_node_shape(16384, 4096));
+static_assert(!is_node_shape(0, 1) && !is_node_shape(8, 0), "nothing");
+static_assert(!is_node_shape(24, 8) && !is_node_shape(64, 24), "no powers of two");
+static_assert(!is_node_shape(8, 64), "less than its alignment");
+static_assert(!is_node_shape(8192, 8192) && is_node_shape(8192, 4096), "more than a page");
+
 TEST_CASE("a node pool that moves keeps its counts and its nodes") {
   Pool pool = make_pool(100);
   std::vector<std::byte*> nodes;
