@@ -52,6 +52,7 @@ TEST_CASE("what can't be a zone is refused, and changes nothing") {
   REQUIRE(layout.add({.size = most - 4096, .size_present_min = 0}).has_value());
   CHECK(code_of(layout.add({.size = 8192})) == ErrorCode::invalid_argument);
   CHECK(code_of(layout.add({.size = 4096, .alignment = uint64_t{1} << 62})) == ErrorCode::invalid_argument);
+  CHECK(code_of(layout.add({.size = (uint64_t{1} << 63) + 8192})) == ErrorCode::invalid_argument);
   CHECK(layout.zones_count() == 1);
   CHECK(layout.add({.size = 4096}).has_value());
   CHECK(layout.end_present_min() == most);
