@@ -76,9 +76,9 @@ class Storage {
   /// reads as zeroes then, and has no disk space yet; a block device reads as it did: see write_through(). Its name is
   /// durable. `zones` is borrowed until the await returns.
   ///
-  /// Errors: those of open() but for the first; `system` with EEXIST for a file that is not empty, or a block device;
-  /// those of truncating and syncing. After an error, or a cancel, a file that was not there is not there, and one that
-  /// was empty is empty (unless its own sync failed). Suspends.
+  /// Errors: those of open(); `system` with EEXIST for a file that is not empty, or a block device, unless told to
+  /// overwrite it; those of truncating and syncing. After an error, or a cancel, a file that was not there is not
+  /// there, and one that was empty is empty (unless its own sync failed). Suspends.
   static Task<Result<Storage>> create(std::string path, std::span<const ZoneOptions> zones,
                                       StorageOptions options = {});
   /// Errors: the errno of open(2); `system` with EWOULDBLOCK while somebody else has the lock, with ESTALE when the
