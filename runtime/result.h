@@ -25,6 +25,7 @@ enum class ErrorCode : uint8_t {
   short_transfer,    ///< a composite ended early with no errno to blame
   poisoned,          ///< an earlier sync of this file failed; nothing is known about its cached data
   invalid_argument,  ///< the call can't mean anything as it stands
+  lost_sectors,      ///< the medium can't be read in some places; everything else was
 };
 
 /// A trivially copyable error. `where` is a string with static lifetime: the operation's name.

@@ -11,6 +11,7 @@
 #include <new>
 
 #include "io/ledger.h"
+#include "io/storage.h"
 #include "pools/buffer_pool.h"
 #include "tests/death.h"
 #include "tests/io/uring_fixture.h"
@@ -121,6 +122,7 @@ constexpr uint32_t depth = 32;
 constexpr uint32_t reads_count = 100'000;
 constexpr uint32_t block_size = 4096;
 constexpr uint32_t blocks_count = 256;
+constexpr ZoneIndex storage_zone{0};
 
 struct Workload {
   File* file = nullptr;
@@ -182,6 +184,42 @@ TEST_CASE("100,000 reads at depth 32 allocate nothing after the start") {
   CHECK(work.reads_left == 0);
   CHECK(work.wrong_count == 0);
   CHECK(ring.loop().frames().missed_count() == 0);
+}
+
+/// Reads, writes and syncs of a storage.
+Task<Result<void>> use_storage(Storage& storage, std::span<std::byte> memory, uint32_t rounds) {
+  uint64_t words[1];
+  const StorageReadOptions options{.lost = LostSectors(words)};
+  for (uint32_t round = 0; round < rounds; ++round) {
+    const uint64_t offset = Loop::current().random().below(blocks_count) * block_size;
+    co_await ok(storage.write(storage_zone, offset, memory));
+    co_await ok(storage.read(storage_zone, offset, memory, options));
+    if (round % 100 == 0) co_await ok(storage.sync());
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> warm_up_and_use_storage(const std::string& path) {
+  constexpr ZoneOptions zones[] = {{.name = "zone", .size = blocks_count * block_size}};
+  StorageOptions options;
+  options.direct = Direct::prefer;
+  Storage storage = co_await ok(Storage::create(path, zones, options));
+  Memory memory(block_size);
+  const std::span<std::byte> all = memory.all();
+  co_await ok(use_storage(storage, all, 10));
+  const uint64_t missed_count = Loop::current().frames().missed_count();
+  is_forbidden.store(true);
+  const Result<void> result = co_await use_storage(storage, all, 1000);
+  is_forbidden.store(false);
+  CHECK(Loop::current().frames().missed_count() == missed_count);
+  co_return result;
+}
+
+TEST_CASE("reads and writes of a storage allocate nothing") {
+  if constexpr (Ledger::enabled) return skip_in_this_build("the ledger allocates");
+  TemporaryFolder folder;
+  UringLoop ring;
+  ring.run_to_success(warm_up_and_use_storage, folder.file("data"));
 }
 
 template <class Allocate>

@@ -108,11 +108,12 @@ TEST_CASE("a description says where, what, the errno and what to do") {
   CHECK(full.find("errno 28") != std::string::npos);
   CHECK(full.find("make space") != std::string::npos);
   CHECK(describe(Error{ErrorCode::no_direct_io, 0, "open", 0}).find("prefer") != std::string::npos);
+  CHECK(describe(Error{ErrorCode::lost_sectors, 0, "read", 0}).find("another copy") != std::string::npos);
 }
 
 TEST_CASE("every code has a name of its own") {
   std::string seen = ";";
-  for (int code = 0; code <= static_cast<int>(ErrorCode::invalid_argument); ++code) {
+  for (int code = 0; code <= static_cast<int>(ErrorCode::lost_sectors); ++code) {
     const std::string name = name_of(static_cast<ErrorCode>(code));
     CHECK(name != "unknown error code");
     CHECK(seen.find(";" + name + ";") == std::string::npos);

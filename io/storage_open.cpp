@@ -1,0 +1,182 @@
+// Storage::create and Storage::open: the file, its lock, and whether it can hold the zones.
+//
+// The lock comes first: until it is held nothing is changed, except that create() makes a file that is not there. While
+// a lock is waited for, its holder may remove the file, or put another one under the name; so afterwards the name must
+// still lead to the file that is open.
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+
+#include "io/directory.h"
+#include "io/storage.h"
+#include "io/storage_record.h"
+#include "runtime/combinators.h"
+
+namespace spindle {
+
+/// One Storage::create or Storage::open under way.
+class StorageOpening {
+ public:
+  StorageOpening(std::string path, StorageOptions options, const ZoneLayout& layout)
+      : path_(std::move(path)), options_(options), layout_(layout) {}
+
+  /// The zones in a layout, or why they can't be.
+  static Result<ZoneLayout> lay_out(std::span<const ZoneOptions> zones, const StorageOptions& options) noexcept;
+
+  Task<Result<void>> create();
+  Task<Result<void>> open();
+  /// After a create() that failed.
+  Task<Result<void>> undo();
+  Storage take();
+
+ private:
+  OpenOptions open_options() const noexcept {
+    OpenOptions how;
+    how.access = Access::read_write;
+    how.direct = options_.direct;
+    how.mode = options_.mode;
+    how.queue = options_.queue;
+    return how;
+  }
+  Task<Result<void>> find();
+  Task<Result<void>> find_or_make();
+  Task<Result<void>> lock();
+  Task<Result<bool>> has_its_name();
+  Task<Result<void>> give_size();
+
+  std::string path_;
+  StorageOptions options_;
+  ZoneLayout layout_;
+  std::optional<File> file_;
+  uint64_t size_ = 0;
+  bool is_device_ = false;
+  bool is_made_ = false;  ///< it was not there before
+  bool is_grown_ = false;  ///< it was there, and is no longer empty
+};
+
+Result<ZoneLayout> StorageOpening::lay_out(std::span<const ZoneOptions> zones, const StorageOptions& options) noexcept {
+  if (!ZoneLayout::is_valid_sector_size(options.sector_size)) {
+    return fail(ErrorCode::invalid_argument, "sector size of a storage");
+  }
+  ZoneLayout layout(options.sector_size);
+  for (const ZoneOptions& zone : zones) {
+    const Result<ZoneIndex> added = layout.add(zone);
+    if (!added.has_value()) return Unexpected(added.error());
+  }
+  return layout;
+}
+
+Task<Result<void>> StorageOpening::find() {
+  auto opening = File::open(path_, open_options());
+  Result<File> opened = co_await std::move(opening);
+  if (!opened.has_value()) co_return Unexpected(opened.error());
+  file_.emplace(std::move(*opened));
+  co_return Result<void>();
+}
+
+// Exclusively first: so it is known whether the file was made here. Shielded: a cancel must not leave it behind.
+Task<Result<void>> StorageOpening::find_or_make() {
+  OpenOptions how = open_options();
+  how.create = how.exclusive = true;
+  auto making = File::open(path_, how);
+  Result<File> made = co_await shield(std::move(making));
+  if (made.has_value()) {
+    file_.emplace(std::move(*made));
+    is_made_ = true;
+    co_return Result<void>();
+  }
+  const bool is_there = made.error().code == ErrorCode::system && made.error().number == EEXIST;
+  if (!is_there) co_return Unexpected(made.error());
+  const Result<void> found = co_await find();
+  co_return found;
+}
+
+Task<Result<bool>> StorageOpening::has_its_name() {
+  const FileStatus own = co_await ok(file_->stat());
+  const Result<FileStatus> named = co_await stat_path(path_);
+  const bool is_gone = !named.has_value() && named.error().number == ENOENT;
+  if (is_gone) co_return false;
+  if (!named.has_value()) co_return Unexpected(named.error());
+  co_return named->number == own.number && named->device == own.device;
+}
+
+// And learns what it is that is open.
+Task<Result<void>> StorageOpening::lock() {
+  co_await ok(file_->lock(LockMode::exclusive, options_.lock));
+  const bool has_name = co_await ok(has_its_name());
+  if (!has_name) co_return fail_errno(ESTALE, "lock of a storage");
+  const FileStatus status = co_await ok(file_->stat());
+  is_device_ = status.kind == FileKind::block_device;
+  if (!is_device_ && status.kind != FileKind::regular) {
+    co_return fail(ErrorCode::invalid_argument, "a storage on what is neither a file nor a block device");
+  }
+  size_ = is_device_ ? file_->size_at_open() : status.size;
+  const uint32_t needed = std::max(file_->offset_alignment(), file_->memory_alignment());
+  if (needed > layout_.sector_size()) co_return fail(ErrorCode::misaligned, "sector size of a storage");
+  co_return Result<void>();
+}
+
+Task<Result<void>> StorageOpening::open() {
+  co_await ok(find());
+  co_await ok(lock());
+  if (size_ >= layout_.end_present_min()) co_return Result<void>();
+  co_return fail(ErrorCode::end_of_file, "the file of a storage is shorter than its zones");
+}
+
+Task<Result<void>> StorageOpening::create() {
+  co_await ok(find_or_make());
+  co_await ok(lock());
+  const bool is_empty = !is_device_ && size_ == 0;
+  if (!is_empty && !options_.overwrite) co_return fail_errno(EEXIST, "create of a storage");
+  if (!is_device_) co_await ok(give_size());
+  if (size_ >= layout_.end_present_min()) co_return Result<void>();
+  co_return fail(ErrorCode::end_of_file, "the device of a storage is smaller than its zones");
+}
+
+// What was in the file goes first: it reads as zeroes then.
+Task<Result<void>> StorageOpening::give_size() {
+  if (size_ > 0) co_await ok(file_->truncate(0));
+  is_grown_ = !is_made_;
+  const uint64_t size = layout_.end_present_min();
+  co_await ok(file_->truncate(size));
+  co_await ok(file_->sync());
+  size_ = size;
+  if (is_made_) co_await ok(sync_directory(parent_of(path_)));
+  co_return Result<void>();
+}
+
+Task<Result<void>> StorageOpening::undo() {
+  if (is_grown_) co_await ok(file_->truncate(0));
+  if (!is_made_) co_return Result<void>();
+  const bool has_name = co_await ok(has_its_name());
+  if (has_name) co_await ok(unlink_path(path_));
+  co_return Result<void>();
+}
+
+Storage StorageOpening::take() {
+  auto* const record = new StorageRecord(std::move(*file_), layout_, is_device_, size_);
+  StorageUse::acquire(*record);
+  return Storage(*record);
+}
+
+Task<Result<Storage>> Storage::create(std::string path, std::span<const ZoneOptions> zones, StorageOptions options) {
+  const Result<ZoneLayout> layout = StorageOpening::lay_out(zones, options);
+  if (!layout.has_value()) co_return Unexpected(layout.error());
+  StorageOpening opening(std::move(path), options, *layout);
+  const Result<void> created = co_await opening.create();
+  if (created.has_value()) co_return opening.take();
+  auto undoing = opening.undo();
+  const Result<void> undone = co_await shield(std::move(undoing));
+  static_cast<void>(undone);  // the error that counts is the first one
+  co_return Unexpected(created.error());
+}
+
+Task<Result<Storage>> Storage::open(std::string path, std::span<const ZoneOptions> zones, StorageOptions options) {
+  const Result<ZoneLayout> layout = StorageOpening::lay_out(zones, options);
+  if (!layout.has_value()) co_return Unexpected(layout.error());
+  StorageOpening opening(std::move(path), options, *layout);
+  co_await ok(opening.open());
+  co_return opening.take();
+}
+
+}  // namespace spindle
