@@ -202,23 +202,25 @@ void SimFile::settle_size() noexcept { durable_size_ = size_min_ = size_; }
 void SimFile::zero_part(uint64_t offset, uint64_t size, uint64_t sequence) {
   const uint64_t index = offset / page_size;
   Page* const page = find_page(index);
-  if (size == 0 || page == nullptr || page->current == page_none) return;
-  note_change(*page, index, sequence);
+  if (size == 0 || page == nullptr) return;
   const uint32_t begin = offset % page_size;
+  page->unreadable &= static_cast<uint8_t>(~grains_covered(begin, static_cast<uint32_t>(size)));
+  if (page->current == page_none) return;
+  note_change(*page, index, sequence);
   std::memset(writable(page->current, index, true) + begin, 0, size);
   page->changed |= grains_of(begin, static_cast<uint32_t>(size));
-  page->unreadable &= static_cast<uint8_t>(~grains_covered(begin, static_cast<uint32_t>(size)));
 }
 
 void SimFile::drop_page(uint64_t index, uint64_t sequence) {
   Page* const page = find_page(index);
-  if (page == nullptr || (page->current == page_none && !page->is_allocated)) return;
+  if (page == nullptr) return;
+  page->unreadable = 0;  // of a hole, too
+  if (page->current == page_none && !page->is_allocated) return;
   note_change(*page, index, sequence);
   pool_.release(page->current);
   page->current = page_none;
   page->changed = all_grains;
   page->written = 0;
-  page->unreadable = 0;
   set_allocated(*page, false);
 }
 
