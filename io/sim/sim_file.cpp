@@ -456,10 +456,13 @@ void SimFile::damage(uint64_t offset, std::span<const std::byte> memory) {
   const std::byte* from = memory.data();
   for_each_page(offset, memory.size(), [&](uint64_t index, uint32_t begin, uint32_t here) {
     Page& page = page_at(index);
-    const bool was_durable = page.changed == 0;
+    const uint8_t grains_clean = static_cast<uint8_t>(grains_of(begin, here) & ~page.changed);
     std::memcpy(writable(page.current, index, true) + begin, from, here);
     from += here;
-    if (!was_durable) return;
+    if (page.changed != 0) {
+      if (grains_clean != 0) copy_grains(page.current, page.durable, index, grains_clean);
+      return;
+    }
     pool_.share(page.current);
     pool_.release(page.durable);
     page.durable = page.current;
