@@ -52,8 +52,11 @@ void FaultRecord::remove(uint64_t file_number, uint64_t offset, uint64_t size) {
 }
 
 uint32_t FaultRecord::damaged_count(uint32_t region) const noexcept {
-  return static_cast<uint32_t>(std::count_if(damages_.begin(), damages_.end(),
-                                             [&](const auto& damage) { return damage.second.region == region; }));
+  const auto damaged_count = std::count_if(damages_.begin(), damages_.end(),
+                                           [&](const auto& damage) { return damage.second.region == region; });
+  const auto remembered_count = std::count_if(remembered_.begin(), remembered_.end(),
+                                              [&](const auto& remembered) { return remembered.region == region; });
+  return static_cast<uint32_t>(damaged_count + remembered_count);
 }
 
 bool FaultRecord::is_damaged(uint64_t file_number, uint64_t offset, uint64_t size) const noexcept {

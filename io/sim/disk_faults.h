@@ -22,27 +22,27 @@ namespace spindle {
 enum class Fault : uint8_t {
   // Of reads. Damage:
   latent_error,  ///< a sector can't be read (EIO) until it is written
-  bit_flip,      ///< a bit of a sector is another one
-  garbage,       ///< a sector holds random bytes
+  bit_flip,  ///< a bit of a sector is another one
+  garbage,  ///< a sector holds random bytes
   // … and passing:
-  transient_error,   ///< EIO, this time
+  transient_error,  ///< EIO, this time
   misdirected_read,  ///< another sector's content, this time
   short_read,
   // Of writes. Damage:
-  stale_sector,       ///< a sector has its former content again, after some reads
-  lost_write,         ///< acknowledged, never there
+  stale_sector,  ///< a sector has its former content again, after some reads
+  lost_write,  ///< acknowledged, never there
   misdirected_write,  ///< acknowledged, and there in another sector's place
   // … and passing:
   short_write,
   write_error,  ///< EIO; each sector is as it was, as it should be, or torn
-  no_space,     ///< ENOSPC
+  no_space,  ///< ENOSPC
   // Of syncs and durable writes.
   failed_sync,  ///< EIO; and what it covered is durable by chance, or never: later syncs succeed without it
   // Of every operation.
-  stall,        ///< the device does nothing for a while
-  again,        ///< EAGAIN
+  stall,  ///< the device does nothing for a while
+  again,  ///< EAGAIN
   interrupted,  ///< EINTR
-  cancelled,    ///< ECANCELED that nobody asked for
+  cancelled,  ///< ECANCELED that nobody asked for
 };
 inline constexpr size_t fault_count = 17;
 const char* name_of(Fault fault) noexcept;
@@ -105,8 +105,9 @@ class FaultPolicy {
 struct FaultPlan {
   FaultRates everywhere;
   uint32_t damage_max = UINT32_MAX;
-  std::vector<FaultRegion> regions;  ///< the first that holds an operation's offset has its rates
-  FaultPolicy* policy = nullptr;     ///< borrowed
+  /// The first that holds an operation's offset has its rates; damage outside of it there is none.
+  std::vector<FaultRegion> regions;
+  FaultPolicy* policy = nullptr;  ///< borrowed
   uint64_t stall_ns_max = 50'000'000;
 };
 
@@ -121,6 +122,7 @@ class FaultRecord {
   struct Remembered {
     uint64_t file_number;
     uint64_t sector;
+    uint32_t region;
     uint32_t reads_left;
     std::vector<std::byte> content;
   };
@@ -132,6 +134,7 @@ class FaultRecord {
   void add(uint64_t file_number, uint64_t offset, Damage damage) { damages_[{file_number, offset}] = damage; }
   void remove(uint64_t file_number, uint64_t offset, uint64_t size);
   const Damages& damages() const noexcept { return damages_; }
+  /// With those that are going to be.
   uint32_t damaged_count(uint32_t region) const noexcept;
   /// Something in the pages of 4 KiB that the range touches.
   bool is_damaged(uint64_t file_number, uint64_t offset, uint64_t size) const noexcept;

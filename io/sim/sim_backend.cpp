@@ -65,7 +65,7 @@ void SimBackend::submit_to_backend(Operation& operation) noexcept {
 
 void SimBackend::start(Operation& operation) noexcept {
   const uint64_t latency_ns = random_.between(options_.latency_ns_min, options_.latency_ns_max);
-  const uint64_t stall_ns = faults_.draw_stall_ns();
+  const uint64_t stall_ns = faults_.draw_stall_ns(target_of(operation));
   ++in_flight_count_;
   hash_.mix(1, static_cast<uint64_t>(operation.opcode()), latency_ns + stall_ns, operation.offset(), operation.size());
   if (stall_ns > 0) stall(stall_ns);
