@@ -61,7 +61,9 @@ uint32_t FaultRecord::damaged_count(uint32_t region) const noexcept {
 
 bool FaultRecord::is_damaged(uint64_t file_number, uint64_t offset, uint64_t size) const noexcept {
   const auto first = damages_.lower_bound({file_number, offset / 4096 * 4096});
-  return first != damages_.end() && first->first.first == file_number && first->first.second < offset + size;
+  if (first == damages_.end() || first->first.first != file_number || size == 0) return false;
+  const uint64_t last = size > UINT64_MAX - offset ? UINT64_MAX : offset + size - 1;
+  return first->first.second / 4096 <= last / 4096;
 }
 
 }  // namespace spindle
