@@ -366,7 +366,10 @@ void SimBackend::write_some_sectors(Operation& operation) noexcept {
       const uint64_t here = std::min<uint64_t>(sector_size - (offset + done) % sector_size, part_size - done);
       const bool is_there = random_.chance(1, 2) && offset + done + here <= options_.file_size_max;
       const bool has_room = is_there && file.writable_size(offset + done, here) == here;
-      if (has_room) file.write(offset + done, {memory + done, here}, sequence);
+      if (has_room) {
+        file.write(offset + done, {memory + done, here}, sequence);
+        faults_.note_written({&file, open_file->path, offset + done, here});
+      }
       done += here;
     }
   });
