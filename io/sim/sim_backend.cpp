@@ -341,7 +341,8 @@ int32_t SimBackend::write(Operation& operation, OpenFile& open_file, uint64_t si
   const bool is_past = offset > options_.file_size_max || size > options_.file_size_max - offset;
   if (!file.is_device() && is_past) return -EFBIG;
   const uint64_t room = file.writable_size(offset, size);
-  if (room < size) size = room / options_.offset_alignment * options_.offset_alignment;
+  const uint64_t unit = (open_file.flags & O_DIRECT) != 0 ? options_.offset_alignment : 1;
+  if (room < size) size = room / unit * unit;
   if (room == 0 && size_to_do(operation) > 0) return -ENOSPC;
   const uint64_t sequence = files_.take_sequence();
   for_each_part(operation, size, [&](std::byte* memory, uint64_t part_size, uint64_t part_offset) {
