@@ -121,7 +121,7 @@ std::byte* SimFile::writable(PageId& id, uint64_t index, bool keeps_content) {
 }
 
 void SimFile::set_allocated(Page& page, bool is_allocated) noexcept {
-  if (page.is_allocated == is_allocated) return;
+  if (page.is_allocated == is_allocated || is_device()) return;  // a device is all there from the start
   page.is_allocated = is_allocated;
   allocated_count_ += is_allocated ? 1 : UINT64_MAX;
   space_.pages_count += is_allocated ? 1 : UINT64_MAX;
