@@ -57,7 +57,7 @@ void SimBackend::wait(Time) noexcept {
 void SimBackend::submit_to_backend(Operation& operation) noexcept {
   operation.place = Operation::Place::outside;
   if (loop()->is_dying()) return;
-  if (is_write(operation)) check_alone(operation);
+  if (is_write(operation)) check_alone(operation);  // of every two, the later one
   if (in_flight_count_ < options_.queue_depth) return start(operation);
   operation.place = Operation::Place::queued;
   queued_.push_back(operation);
@@ -70,7 +70,6 @@ void SimBackend::start(Operation& operation) noexcept {
   hash_.mix(1, static_cast<uint64_t>(operation.opcode()), latency_ns + stall_ns, operation.offset(), operation.size());
   if (stall_ns > 0) stall(stall_ns);
   add_pending(operation, std::max(clock_, stalled_until_) + Duration(latency_ns), Fate::normal, true);
-  if (is_write(operation)) check_alone(operation);
   if (!is_write(operation) && !is_sync(operation)) return;
   OpenFile* const open_file = open_file_of(operation);
   if (open_file == nullptr) return;
@@ -89,22 +88,30 @@ void SimBackend::stall(uint64_t stall_ns) noexcept {
   find_next();
 }
 
-// Which of two writes to one place wins is up to the device: no program can want that.
+// Which of two writes to one place wins is up to the device: no program can want that. Those that wait for a place in
+// the queue of the device count, too: the order there is ours, and no other device's.
 void SimBackend::check_alone(Operation& operation) noexcept {
   const OpenFile* const open_file = open_file_of(operation);
   if (open_file == nullptr) return;
   const uint64_t end = operation.offset() + size_to_do(operation);
-  for (const Pending& pending : pending_) {
-    if (pending.file != open_file->file.get() || pending.operation == &operation || !is_write(*pending.operation)) continue;
-    const uint64_t begin_other = pending.operation->offset();
-    const uint64_t end_other = begin_other + size_to_do(*pending.operation);
-    if (operation.offset() >= end_other || begin_other >= end) continue;
+  const auto check = [&](Operation& other) {
+    const uint64_t begin_other = other.offset();
+    const uint64_t end_other = begin_other + size_to_do(other);
+    if (operation.offset() >= end_other || begin_other >= end) return;
     std::string text;
     operation.explain(text);
     text += ", and ";
-    pending.operation->explain(text);
+    other.explain(text);
     std::fprintf(stderr, "at the same time: %s\n", text.c_str());
     SPINDLE_ASSERT(false, "two writes to one place of a file are in flight");
+  };
+  for (const Pending& pending : pending_) {
+    if (pending.file == open_file->file.get() && is_write(*pending.operation)) check(*pending.operation);
+  }
+  for (Operation* other = queued_.first(); other != nullptr; other = queued_.next(*other)) {
+    if (!is_write(*other)) continue;
+    const OpenFile* const other_file = open_file_of(*other);
+    if (other_file != nullptr && other_file->file == open_file->file) check(*other);
   }
 }
 
