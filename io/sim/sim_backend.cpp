@@ -61,6 +61,23 @@ void SimBackend::submit_to_backend(Operation& operation) noexcept {
   if (in_flight_count_ < options_.queue_depth) return start(operation);
   operation.place = Operation::Place::queued;
   queued_.push_back(operation);
+  OpenFile* const open_file = is_sync(operation) ? open_file_of(operation) : nullptr;
+  if (open_file != nullptr) queued_syncs_.push_back(begin_sync(operation, *open_file->file));
+}
+
+SimBackend::QueuedSync SimBackend::begin_sync(Operation& operation, SimFile& file) noexcept {
+  file.begin_sync(files_.sequence());
+  return {&operation, &file, files_.sequence()};
+}
+
+// Without a file if it did not wait.
+SimBackend::QueuedSync SimBackend::take_queued_sync(Operation& operation) noexcept {
+  const auto found = std::find_if(queued_syncs_.begin(), queued_syncs_.end(),
+                                  [&](const QueuedSync& sync) { return sync.operation == &operation; });
+  if (found == queued_syncs_.end()) return {&operation, nullptr, 0};
+  const QueuedSync taken = *found;
+  queued_syncs_.erase(found);
+  return taken;
 }
 
 void SimBackend::start(Operation& operation) noexcept {
@@ -76,8 +93,9 @@ void SimBackend::start(Operation& operation) noexcept {
   Pending& pending = pending_.back();
   pending.file = open_file->file.get();
   if (!is_sync(operation)) return;
-  pending.covers = files_.sequence();
-  pending.file->begin_sync(pending.covers);
+  QueuedSync sync = take_queued_sync(operation);
+  if (sync.file == nullptr) sync = begin_sync(operation, *pending.file);
+  pending.covers = sync.covers;
 }
 
 // Nothing ends before the device goes on.
@@ -164,6 +182,8 @@ void SimBackend::cancel(Operation& operation) noexcept {
   if (loop()->is_dying()) return;
   if (operation.place == Operation::Place::queued) {
     operation.unlink();
+    const QueuedSync sync = take_queued_sync(operation);
+    if (sync.file != nullptr) sync.file->abandon_sync();
     hash_.mix(3);
     return add_pending(operation, clock_, Fate::cancelled, false);
   }
@@ -217,6 +237,8 @@ void SimBackend::forget_all() noexcept {
   pending_.clear();
   in_flight_count_ = 0;
   next_due_ = time_never;
+  for (const QueuedSync& sync : queued_syncs_) sync.file->abandon_sync();
+  queued_syncs_.clear();
   while (!queued_.empty()) {
     Operation& operation = queued_.pop_front();
     note_abandoned(operation);
