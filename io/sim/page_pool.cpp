@@ -15,7 +15,7 @@ PagePool::~PagePool() {
 void PagePool::add_chunk() {
   constexpr size_t size = size_t{chunk_pages} * page_size;
   std::byte* const chunk = static_cast<std::byte*>(::operator new(size, std::align_val_t{size}));
-  // Advice, so no harm when it is refused: fewer misses of the address cache. Small disks are not worth 2 MiB of zeroes.
+  // Advice, so no harm when it is refused: fewer misses of the address cache. Small disks aren't worth 2 MiB of zeroes.
   if (!chunks_.empty()) ::madvise(chunk, size, MADV_HUGEPAGE);
   const PageId first = static_cast<PageId>(chunks_.size()) * chunk_pages;
   chunks_.push_back(chunk);

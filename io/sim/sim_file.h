@@ -1,5 +1,5 @@
-// A file, directory or device of a simulated disk, in two images: what was acknowledged, which every read sees, and what
-// is durable, which a loss of power leaves.
+// A file, directory or device of a simulated disk, in two images: what was acknowledged, which every read sees, and
+// what is durable, which a loss of power leaves.
 //
 //     write ──► acknowledged ──(sync, durable write, or by itself at any time)──► durable
 //

@@ -216,7 +216,8 @@ Task<Result<void>> sync_one(File* file) { co_return co_await file->sync(); }
 
 Task<Result<void>> sync_behind_a_write(Scope& scope, File& file) {
   File* const writing = &file;
-  co_await ok(scope.spawn(write_one, writing, uint64_t{0}, 2));
+  const uint64_t block = 0;
+  co_await ok(scope.spawn(write_one, writing, block, 2));
   co_await ok(sleep_for(1ns));
   co_await ok(scope.spawn(sync_one, writing));
   co_return Result<void>();
@@ -248,8 +249,10 @@ TEST_CASE("a sync does not cover a write that was not acknowledged when it was s
 
 Task<Result<void>> write_two(Scope& scope, File& file, uint64_t second) {
   File* const writing = &file;
-  co_await ok(scope.spawn(write_one, writing, uint64_t{9}, 1));
-  co_await ok(scope.spawn(write_one, writing, uint64_t{0}, 2));
+  const uint64_t elsewhere = 9;
+  const uint64_t first = 0;
+  co_await ok(scope.spawn(write_one, writing, elsewhere, 1));
+  co_await ok(scope.spawn(write_one, writing, first, 2));
   co_await ok(scope.spawn(write_one, writing, second, 3));
   co_return Result<void>();
 }

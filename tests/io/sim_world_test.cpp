@@ -112,7 +112,7 @@ Task<Result<void>> change_file(uint64_t index) {
 }
 
 Task<Result<void>> change_files(Scope& scope) {
-  for (uint64_t index = 0; index < 3; ++index) co_await ok(scope.spawn(change_file, uint64_t{index}));
+  for (uint64_t index = 0; index < 3; ++index) co_await ok(scope.spawn(change_file, index));
   co_return Result<void>();
 }
 
