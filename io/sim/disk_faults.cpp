@@ -52,13 +52,18 @@ void FaultRecord::remove(uint64_t file_number, uint64_t offset, uint64_t size) {
 }
 
 uint32_t FaultRecord::damaged_count(uint32_t region) const noexcept {
-  return static_cast<uint32_t>(std::count_if(damages_.begin(), damages_.end(),
-                                             [&](const auto& damage) { return damage.second.region == region; }));
+  const auto damaged_count = std::count_if(damages_.begin(), damages_.end(),
+                                           [&](const auto& damage) { return damage.second.region == region; });
+  const auto remembered_count = std::count_if(remembered_.begin(), remembered_.end(),
+                                              [&](const auto& remembered) { return remembered.region == region; });
+  return static_cast<uint32_t>(damaged_count + remembered_count);
 }
 
 bool FaultRecord::is_damaged(uint64_t file_number, uint64_t offset, uint64_t size) const noexcept {
   const auto first = damages_.lower_bound({file_number, offset / 4096 * 4096});
-  return first != damages_.end() && first->first.first == file_number && first->first.second < offset + size;
+  if (first == damages_.end() || first->first.first != file_number || size == 0) return false;
+  const uint64_t last = size > UINT64_MAX - offset ? UINT64_MAX : offset + size - 1;
+  return first->first.second / 4096 <= last / 4096;
 }
 
 }  // namespace spindle

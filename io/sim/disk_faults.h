@@ -34,10 +34,10 @@ enum class Fault : uint8_t {
   misdirected_write,  ///< acknowledged, and there in another sector's place
   // … and passing:
   short_write,
-  write_error,  ///< EIO; each sector is as it was, as it should be, or torn
+  write_error,  ///< EIO; each sector is as it was or as it should be (and after a loss of power, or torn)
   no_space,  ///< ENOSPC
   // Of syncs and durable writes.
-  failed_sync,  ///< EIO; and what it covered is durable by chance, or never: later syncs succeed without it
+  failed_sync,  ///< EIO; of a file: what it covered is durable by chance, or not: later syncs succeed without it
   // Of every operation.
   stall,  ///< the device does nothing for a while
   again,  ///< EAGAIN
@@ -105,7 +105,8 @@ class FaultPolicy {
 struct FaultPlan {
   FaultRates everywhere;
   uint32_t damage_max = UINT32_MAX;
-  std::vector<FaultRegion> regions;  ///< the first that holds an operation's offset has its rates
+  /// The first that holds an operation's offset has its rates; damage outside of it there is none.
+  std::vector<FaultRegion> regions;
   FaultPolicy* policy = nullptr;  ///< borrowed
   uint64_t stall_ns_max = 50'000'000;
 };
@@ -121,6 +122,7 @@ class FaultRecord {
   struct Remembered {
     uint64_t file_number;
     uint64_t sector;
+    uint32_t region;
     uint32_t reads_left;
     std::vector<std::byte> content;
   };
@@ -132,6 +134,7 @@ class FaultRecord {
   void add(uint64_t file_number, uint64_t offset, Damage damage) { damages_[{file_number, offset}] = damage; }
   void remove(uint64_t file_number, uint64_t offset, uint64_t size);
   const Damages& damages() const noexcept { return damages_; }
+  /// With those that are going to be.
   uint32_t damaged_count(uint32_t region) const noexcept;
   /// Something in the pages of 4 KiB that the range touches.
   bool is_damaged(uint64_t file_number, uint64_t offset, uint64_t size) const noexcept;

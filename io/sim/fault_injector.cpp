@@ -37,6 +37,9 @@ void fill_randomly(std::span<std::byte> memory, Random& random) noexcept {
 
 FaultInjector::FaultInjector(SimFiles& files, const FaultPlan& plan, uint32_t sector_size, Random& random)
     : files_(files), plan_(plan), sector_size_(sector_size), random_(random) {
+  for (uint32_t region = 0; region <= plan.regions.size(); ++region) {
+    stall_rate_max_ = std::max(stall_rate_max_, rates_of(region).of(Fault::stall));
+  }
   for (size_t index = 0; index < group_count; ++index) {
     const FaultSpan span = faults_of(static_cast<FaultGroup>(index));
     for (uint32_t region = 0; region <= plan.regions.size(); ++region) {
@@ -52,17 +55,17 @@ const FaultRates& FaultInjector::rates_of(uint32_t region) const noexcept {
   return region < plan_.regions.size() ? plan_.regions[region].rates : plan_.everywhere;
 }
 
-uint32_t FaultInjector::region_of(const FaultTarget& target) const noexcept {
+uint32_t FaultInjector::region_of(std::string_view path, uint64_t offset) const noexcept {
   for (uint32_t index = 0; index < plan_.regions.size(); ++index) {
     const FaultRegion& region = plan_.regions[index];
-    const bool is_there = target.offset >= region.offset && target.offset - region.offset < region.size;
-    if (is_there && (region.path.empty() || region.path == target.path)) return index;
+    const bool is_there = offset >= region.offset && offset - region.offset < region.size;
+    if (is_there && (region.path.empty() || region.path == path)) return index;
   }
   return static_cast<uint32_t>(plan_.regions.size());
 }
 
 std::optional<Fault> FaultInjector::choose(FaultGroup group, const FaultTarget& target, uint32_t drawn) noexcept {
-  const FaultRates& rates = rates_of(region_of(target));
+  const FaultRates& rates = rates_of(region_of(target.path, target.offset));
   const FaultSpan own = faults_of(group);
   for (const FaultSpan& span : {own, FaultSpan{Fault::again, Fault::cancelled}}) {
     for (size_t index = static_cast<size_t>(span.first); index <= static_cast<size_t>(span.last); ++index) {
@@ -80,64 +83,76 @@ std::optional<Fault> FaultInjector::choose(FaultGroup group, const FaultTarget& 
   return std::nullopt;
 }
 
-bool FaultInjector::may_damage(Fault fault, const FaultTarget& target) noexcept {
-  const uint32_t region = region_of(target);
-  const uint32_t most = region < plan_.regions.size() ? plan_.regions[region].damage_max : plan_.damage_max;
-  const bool is_bounded = most != UINT32_MAX;
-  if (target.size == 0 || (is_bounded && files_.record().damaged_count(region) >= most)) return false;
-  return plan_.policy == nullptr ||
-         plan_.policy->may_damage({fault, target.path, target.file->number(), target.offset});
+uint64_t FaultInjector::draw_sector(uint64_t offset, uint64_t end) noexcept {
+  return random_.between(offset / sector_size_, (end - 1) / sector_size_) * sector_size_;
 }
 
-uint64_t FaultInjector::draw_stall_ns() noexcept {
-  const uint32_t rate = plan_.everywhere.of(Fault::stall);
+// Draws the sector, in the part of the operation that is in one region with its beginning.
+bool FaultInjector::may_damage(Fault fault, const FaultTarget& target) noexcept {
+  // What is read or comes back must be there.
+  const bool needs_content = fault <= Fault::garbage || fault == Fault::stale_sector;
+  uint64_t end = target.offset + target.size;
+  if (needs_content) end = std::min(end, target.file->size());
+  if (end <= target.offset) return false;
+  sector_ = draw_sector(target.offset, end);
+  const uint32_t region = region_of(target.path, std::max(sector_, target.offset));
+  if (region != region_of(target.path, target.offset)) return false;
+  return is_allowed({fault, target.path, target.file->number(), sector_}, region);
+}
+
+bool FaultInjector::is_allowed(const FaultSite& site, uint32_t region) noexcept {
+  const uint32_t most = region < plan_.regions.size() ? plan_.regions[region].damage_max : plan_.damage_max;
+  const bool is_bounded = most != UINT32_MAX;
+  if (is_bounded && files_.record().damaged_count(region) >= most) return false;
+  return plan_.policy == nullptr || plan_.policy->may_damage(site);
+}
+
+uint64_t FaultInjector::draw_stall_ns(const FaultTarget& target) noexcept {
+  if (stall_rate_max_ == 0) return 0;
+  const uint32_t rate = rates_of(region_of(target.path, target.offset)).of(Fault::stall);
   if (rate == 0 || random_.below(FaultRates::denominator) >= rate) return 0;
   files_.record().note(Fault::stall);
   return 1 + random_.below(plan_.stall_ns_max);
 }
 
-uint64_t FaultInjector::sector_of(const FaultTarget& target) noexcept {
-  const uint64_t first = target.offset / sector_size_;
-  const uint64_t last = (target.offset + target.size - 1) / sector_size_;
-  return random_.between(first, last) * sector_size_;
-}
-
 void FaultInjector::note_damage(Fault fault, const FaultTarget& target, uint64_t sector) {
   target.file->watch(sector);
-  files_.record().add(target.file->number(), sector, {fault, region_of(target)});
+  files_.record().add(target.file->number(), sector, {fault, region_of(target.path, std::max(sector, target.offset))});
 }
 
 void FaultInjector::damage(Fault fault, const FaultTarget& target) {
   SimFile& file = *target.file;
-  if (target.size == 0 || target.offset >= file.size()) return;
-  const uint64_t sector = std::min(sector_of(target), (file.size() - 1) / sector_size_ * sector_size_);
-  note_damage(fault, target, sector);
-  if (fault == Fault::latent_error) return file.make_unreadable(sector, sector_size_);
-  std::vector<std::byte> content(std::min<uint64_t>(sector_size_, file.size() - sector));
-  file.read(sector, content);
+  note_damage(fault, target, sector_);
+  if (fault == Fault::latent_error) return file.make_unreadable(sector_, sector_size_);
+  std::vector<std::byte> content(std::min<uint64_t>(sector_size_, file.size() - sector_));
+  file.read(sector_, content);
   if (fault == Fault::garbage) {
     fill_randomly(content, random_);
   } else {
     const uint64_t bit = random_.below(content.size() * 8);
     content[bit / 8] ^= static_cast<std::byte>(1u << bit % 8);
   }
-  file.damage(sector, content);
+  file.damage(sector_, content);
 }
 
 // The file itself, half of the time, or any other of the disk.
-SimFile& FaultInjector::some_file(SimFile& own) noexcept {
+SimFile& FaultInjector::some_file(SimFile& own, std::string& path) noexcept {
   if (random_.chance(1, 2)) return own;
-  std::vector<SimFile*> candidates;
-  files_.for_each([&](const std::string&, SimFile& file) {
-    if (!file.is_directory() && file.size() >= sector_size_) candidates.push_back(&file);
+  std::vector<std::pair<std::string, SimFile*>> candidates;
+  files_.for_each([&](const std::string& name, SimFile& file) {
+    if (!file.is_directory() && file.size() >= sector_size_) candidates.push_back({name, &file});
   });
-  return candidates.empty() ? own : *candidates[random_.below(candidates.size())];
+  if (candidates.empty()) return own;
+  const auto& [name, chosen] = candidates[random_.below(candidates.size())];
+  path = name;
+  return *chosen;
 }
 
 void FaultInjector::mix_up(const FaultTarget& target, std::span<std::byte> memory) {
-  SimFile& other = some_file(*target.file);
-  const uint64_t sector = sector_of(target);
+  std::string path;
+  SimFile& other = some_file(*target.file, path);
   if (memory.empty() || other.size() < sector_size_) return;
+  const uint64_t sector = draw_sector(target.offset, target.offset + memory.size());
   const uint64_t source = random_.below(other.size() / sector_size_) * sector_size_;
   std::vector<std::byte> content(sector_size_);
   other.read(source, content);
@@ -146,10 +161,11 @@ void FaultInjector::mix_up(const FaultTarget& target, std::span<std::byte> memor
   if (begin < end) std::memcpy(memory.data() + (begin - target.offset), content.data() + (begin - sector), end - begin);
 }
 
-void FaultInjector::remember(const FaultTarget& target, uint64_t sector, std::vector<std::byte> content) {
-  target.file->watch(sector);
+void FaultInjector::remember(const FaultTarget& target, std::vector<std::byte> content) {
+  target.file->watch(sector_);
   const uint32_t reads_left = static_cast<uint32_t>(random_.below(3));
-  files_.record().remembered().push_back({target.file->number(), sector, reads_left, std::move(content)});
+  const uint32_t region = region_of(target.path, std::max(sector_, target.offset));
+  files_.record().remembered().push_back({target.file->number(), sector_, region, reads_left, std::move(content)});
 }
 
 void FaultInjector::bring_back(const FaultTarget& target) {
@@ -165,21 +181,20 @@ void FaultInjector::bring_back(const FaultTarget& target) {
     }
     if (remembered.sector + remembered.content.size() <= target.file->size()) {
       target.file->damage(remembered.sector, remembered.content);
-      note_damage(Fault::stale_sector, target, remembered.sector);
+      files_.record().add(remembered.file_number, remembered.sector, {Fault::stale_sector, remembered.region});
     }
     all.erase(all.begin() + static_cast<ptrdiff_t>(index));
   }
 }
 
-void FaultInjector::write_elsewhere(const FaultTarget& target, uint64_t sector, std::span<const std::byte> content) {
-  SimFile& other = some_file(*target.file);
+void FaultInjector::write_elsewhere(const FaultTarget& target, std::span<const std::byte> content) {
+  std::string path(target.path);
+  SimFile& other = some_file(*target.file, path);
   if (other.size() < sector_size_) return;
   const uint64_t place = random_.below(other.size() / sector_size_) * sector_size_;
-  if (&other == target.file && place == sector) return;
-  const FaultTarget hit{&other, {}, place, sector_size_};
-  if (plan_.policy != nullptr && !plan_.policy->may_damage({Fault::misdirected_write, {}, other.number(), place})) {
-    return;
-  }
+  if (&other == target.file && place == sector_) return;
+  const FaultTarget hit{&other, path, place, sector_size_};
+  if (!is_allowed({Fault::misdirected_write, path, other.number(), place}, region_of(path, place))) return;
   other.write(place, content, files_.take_sequence());
   note_damage(Fault::misdirected_write, hit, place);
 }

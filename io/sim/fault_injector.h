@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -32,7 +33,8 @@ class FaultInjector {
   /// All outlive it. The plan does not change.
   FaultInjector(SimFiles& files, const FaultPlan& plan, uint32_t sector_size, Random& random);
 
-  /// The fault that hits an operation of the group there, if one does. Damage that the plan does not allow is none.
+  /// The fault that hits an operation of the group there, if one does. Of damage the place is drawn too, see sector();
+  /// what the plan does not allow there is none.
   std::optional<Fault> draw(FaultGroup group, const FaultTarget& target) noexcept {
     const uint32_t rate_max = rates_max_[static_cast<size_t>(group)];
     if (rate_max == 0) [[likely]]
@@ -43,18 +45,18 @@ class FaultInjector {
     return choose(group, target, static_cast<uint32_t>(drawn));
   }
   /// How long the device stands still from now on, in ns; mostly 0.
-  uint64_t draw_stall_ns() noexcept;
+  uint64_t draw_stall_ns(const FaultTarget& target) noexcept;
 
-  /// latent_error, bit_flip, garbage: of one sector of the range. Before the read.
+  /// The sector that the damage drawn last happens to.
+  uint64_t sector() const noexcept { return sector_; }
+  /// latent_error, bit_flip, garbage: of that sector. Before the read.
   void damage(Fault fault, const FaultTarget& target);
   /// misdirected_read: one sector of what was read is another one's.
   void mix_up(const FaultTarget& target, std::span<std::byte> memory);
-  /// stale_sector, lost_write, misdirected_write: the sector that it happens to, …
-  uint64_t sector_of(const FaultTarget& target) noexcept;
-  /// … what it holds is to come back after some reads, …
-  void remember(const FaultTarget& target, uint64_t sector, std::vector<std::byte> content);
-  /// … or what was to be written to it goes to another place.
-  void write_elsewhere(const FaultTarget& target, uint64_t sector, std::span<const std::byte> content);
+  /// stale_sector: what it held is to come back after some reads.
+  void remember(const FaultTarget& target, std::vector<std::byte> content);
+  /// misdirected_write: what was to be written to it goes to another place, if the plan allows that.
+  void write_elsewhere(const FaultTarget& target, std::span<const std::byte> content);
   void note_damage(Fault fault, const FaultTarget& target, uint64_t sector);
   /// Before a read: what was remembered comes back.
   void note_read(const FaultTarget& target) {
@@ -67,17 +69,21 @@ class FaultInjector {
   static constexpr size_t group_count = 5;
 
   std::optional<Fault> choose(FaultGroup group, const FaultTarget& target, uint32_t drawn) noexcept;
-  uint32_t region_of(const FaultTarget& target) const noexcept;
+  uint32_t region_of(std::string_view path, uint64_t offset) const noexcept;
   const FaultRates& rates_of(uint32_t region) const noexcept;
+  uint64_t draw_sector(uint64_t offset, uint64_t end) noexcept;
   bool may_damage(Fault fault, const FaultTarget& target) noexcept;
+  bool is_allowed(const FaultSite& site, uint32_t region) noexcept;
   void bring_back(const FaultTarget& target);
-  SimFile& some_file(SimFile& own) noexcept;
+  SimFile& some_file(SimFile& own, std::string& path) noexcept;
 
   SimFiles& files_;
   const FaultPlan& plan_;
   const uint32_t sector_size_;
   Random& random_;
   uint32_t rates_max_[group_count] = {};
+  uint32_t stall_rate_max_ = 0;
+  uint64_t sector_ = 0;
 };
 
 }  // namespace spindle

@@ -57,20 +57,36 @@ void SimBackend::wait(Time) noexcept {
 void SimBackend::submit_to_backend(Operation& operation) noexcept {
   operation.place = Operation::Place::outside;
   if (loop()->is_dying()) return;
-  if (is_write(operation)) check_alone(operation);
+  if (is_write(operation)) check_alone(operation);  // of every two, the later one
   if (in_flight_count_ < options_.queue_depth) return start(operation);
   operation.place = Operation::Place::queued;
   queued_.push_back(operation);
+  OpenFile* const open_file = is_sync(operation) ? open_file_of(operation) : nullptr;
+  if (open_file != nullptr) queued_syncs_.push_back(begin_sync(operation, *open_file->file));
+}
+
+SimBackend::QueuedSync SimBackend::begin_sync(Operation& operation, SimFile& file) noexcept {
+  file.begin_sync(files_.sequence());
+  return {&operation, &file, files_.sequence()};
+}
+
+// Without a file if it did not wait.
+SimBackend::QueuedSync SimBackend::take_queued_sync(Operation& operation) noexcept {
+  const auto found = std::find_if(queued_syncs_.begin(), queued_syncs_.end(),
+                                  [&](const QueuedSync& sync) { return sync.operation == &operation; });
+  if (found == queued_syncs_.end()) return {&operation, nullptr, 0};
+  const QueuedSync taken = *found;
+  queued_syncs_.erase(found);
+  return taken;
 }
 
 void SimBackend::start(Operation& operation) noexcept {
   const uint64_t latency_ns = random_.between(options_.latency_ns_min, options_.latency_ns_max);
-  const uint64_t stall_ns = faults_.draw_stall_ns();
+  const uint64_t stall_ns = faults_.draw_stall_ns(target_of(operation));
   ++in_flight_count_;
   hash_.mix(1, static_cast<uint64_t>(operation.opcode()), latency_ns + stall_ns, operation.offset(), operation.size());
   if (stall_ns > 0) stall(stall_ns);
   add_pending(operation, std::max(clock_, stalled_until_) + Duration(latency_ns), Fate::normal, true);
-  if (is_write(operation)) check_alone(operation);
   if (!operation.is_transfer() && !is_sync(operation)) return;
   OpenFile* const open_file = open_file_of(operation);
   if (open_file == nullptr) return;
@@ -78,8 +94,9 @@ void SimBackend::start(Operation& operation) noexcept {
   Pending& pending = pending_.back();
   pending.file = open_file->file.get();
   if (!is_sync(operation)) return;
-  pending.covers = files_.sequence();
-  pending.file->begin_sync(pending.covers);
+  QueuedSync sync = take_queued_sync(operation);
+  if (sync.file == nullptr) sync = begin_sync(operation, *pending.file);
+  pending.covers = sync.covers;
 }
 
 // Nothing ends before the device goes on.
@@ -90,23 +107,30 @@ void SimBackend::stall(uint64_t stall_ns) noexcept {
   find_next();
 }
 
-// Which of two writes to one place wins is up to the device: no program can want that.
+// Which of two writes to one place wins is up to the device: no program can want that. Those that wait for a place in
+// the queue of the device count, too: the order there is ours, and no other device's.
 void SimBackend::check_alone(Operation& operation) noexcept {
   const OpenFile* const open_file = open_file_of(operation);
   if (open_file == nullptr) return;
   const uint64_t end = operation.offset() + size_to_do(operation);
-  for (const Pending& pending : pending_) {
-    if (pending.file != open_file->file.get() || pending.operation == &operation || !is_write(*pending.operation))
-      continue;
-    const uint64_t begin_other = pending.operation->offset();
-    const uint64_t end_other = begin_other + size_to_do(*pending.operation);
-    if (operation.offset() >= end_other || begin_other >= end) continue;
+  const auto check = [&](Operation& other) {
+    const uint64_t begin_other = other.offset();
+    const uint64_t end_other = begin_other + size_to_do(other);
+    if (operation.offset() >= end_other || begin_other >= end) return;
     std::string text;
     operation.explain(text);
     text += ", and ";
-    pending.operation->explain(text);
+    other.explain(text);
     std::fprintf(stderr, "at the same time: %s\n", text.c_str());
     SPINDLE_ASSERT(false, "two writes to one place of a file are in flight");
+  };
+  for (const Pending& pending : pending_) {
+    if (pending.file == open_file->file.get() && is_write(*pending.operation)) check(*pending.operation);
+  }
+  for (Operation* other = queued_.first(); other != nullptr; other = queued_.next(*other)) {
+    if (!is_write(*other)) continue;
+    const OpenFile* const other_file = open_file_of(*other);
+    if (other_file != nullptr && other_file->file == open_file->file) check(*other);
   }
 }
 
@@ -159,6 +183,8 @@ void SimBackend::cancel(Operation& operation) noexcept {
   if (loop()->is_dying()) return;
   if (operation.place == Operation::Place::queued) {
     operation.unlink();
+    const QueuedSync sync = take_queued_sync(operation);
+    if (sync.file != nullptr) sync.file->abandon_sync();
     hash_.mix(3);
     return add_pending(operation, clock_, Fate::cancelled, false);
   }
@@ -200,7 +226,9 @@ void SimBackend::forget_all() noexcept {
     const uint64_t outcome = random_.below(3);
     hash_.mix(5, static_cast<uint64_t>(operation.opcode()), operation.offset(), outcome);
     const bool changes_disk = is_write(operation) || changes_disk_at_once(operation.opcode());
-    if (pending.file != nullptr && is_sync(operation)) {
+    if (!pending.is_in_flight) {
+      // Cancelled before the device had it.
+    } else if (pending.file != nullptr && is_sync(operation)) {
       finish_sync(pending, outcome == 1);
     } else if (outcome == 1 && changes_disk) {
       execute(operation);
@@ -212,6 +240,8 @@ void SimBackend::forget_all() noexcept {
   pending_.clear();
   in_flight_count_ = 0;
   next_due_ = time_never;
+  for (const QueuedSync& sync : queued_syncs_) sync.file->abandon_sync();
+  queued_syncs_.clear();
   while (!queued_.empty()) {
     Operation& operation = queued_.pop_front();
     note_abandoned(operation);
@@ -343,7 +373,8 @@ int32_t SimBackend::write(Operation& operation, OpenFile& open_file, uint64_t si
   const bool is_past = offset > options_.file_size_max || size > options_.file_size_max - offset;
   if (!file.is_device() && is_past) return -EFBIG;
   const uint64_t room = file.writable_size(offset, size);
-  if (room < size) size = room / options_.offset_alignment * options_.offset_alignment;
+  const uint64_t unit = (open_file.flags & O_DIRECT) != 0 ? options_.offset_alignment : 1;
+  if (room < size) size = room / unit * unit;
   if (room == 0 && size_to_do(operation) > 0) return -ENOSPC;
   const uint64_t sequence = files_.take_sequence();
   for_each_part(operation, size, [&](std::byte* memory, uint64_t part_size, uint64_t part_offset) {
@@ -368,7 +399,10 @@ void SimBackend::write_some_sectors(Operation& operation) noexcept {
       const uint64_t here = std::min<uint64_t>(sector_size - (offset + done) % sector_size, part_size - done);
       const bool is_there = random_.chance(1, 2) && offset + done + here <= options_.file_size_max;
       const bool has_room = is_there && file.writable_size(offset + done, here) == here;
-      if (has_room) file.write(offset + done, {memory + done, here}, sequence);
+      if (has_room) {
+        file.write(offset + done, {memory + done, here}, sequence);
+        faults_.note_written({&file, open_file->path, offset + done, here});
+      }
       done += here;
     }
   });

@@ -95,6 +95,12 @@ class SimBackend final : public Backend {
     SimFile* file;       ///< of a write or sync; null: of no interest to others
     uint64_t covers;     ///< sync: the changes up to this one
   };
+  /// A sync that waits for a place: it covers what was there when it was submitted.
+  struct QueuedSync {
+    Operation* operation;
+    SimFile* file;
+    uint64_t covers;
+  };
   struct OpenFile {
     std::shared_ptr<SimFile> file;  // lives on after its last name is gone
     std::string path;               // as it was opened
@@ -105,6 +111,8 @@ class SimBackend final : public Backend {
   void submit_to_backend(Operation& operation) noexcept override;
   void add_pending(Operation& operation, Time due, Fate fate, bool is_in_flight) noexcept;
   void start(Operation& operation) noexcept;
+  QueuedSync begin_sync(Operation& operation, SimFile& file) noexcept;
+  QueuedSync take_queued_sync(Operation& operation) noexcept;
   void remove_pending(uint32_t slot) noexcept;
   void find_next() noexcept;
 
@@ -153,6 +161,7 @@ class SimBackend final : public Backend {
   std::vector<OpenFile> open_files_;  // by descriptor, from descriptor_first
   uint32_t open_count_ = 0;
   OperationList queued_;
+  std::vector<QueuedSync> queued_syncs_;
   std::vector<Pending> pending_;  // Operation::slot is the index
   Time next_due_ = time_never;
   uint32_t next_slot_ = 0;  // of next_due_

@@ -121,7 +121,7 @@ std::byte* SimFile::writable(PageId& id, uint64_t index, bool keeps_content) {
 }
 
 void SimFile::set_allocated(Page& page, bool is_allocated) noexcept {
-  if (page.is_allocated == is_allocated) return;
+  if (page.is_allocated == is_allocated || is_device()) return;  // a device is all there from the start
   page.is_allocated = is_allocated;
   allocated_count_ += is_allocated ? 1 : UINT64_MAX;
   space_.pages_count += is_allocated ? 1 : UINT64_MAX;
@@ -202,23 +202,25 @@ void SimFile::settle_size() noexcept { durable_size_ = size_min_ = size_; }
 void SimFile::zero_part(uint64_t offset, uint64_t size, uint64_t sequence) {
   const uint64_t index = offset / page_size;
   Page* const page = find_page(index);
-  if (size == 0 || page == nullptr || page->current == page_none) return;
-  note_change(*page, index, sequence);
+  if (size == 0 || page == nullptr) return;
   const uint32_t begin = offset % page_size;
+  page->unreadable &= static_cast<uint8_t>(~grains_covered(begin, static_cast<uint32_t>(size)));
+  if (page->current == page_none) return;
+  note_change(*page, index, sequence);
   std::memset(writable(page->current, index, true) + begin, 0, size);
   page->changed |= grains_of(begin, static_cast<uint32_t>(size));
-  page->unreadable &= static_cast<uint8_t>(~grains_covered(begin, static_cast<uint32_t>(size)));
 }
 
 void SimFile::drop_page(uint64_t index, uint64_t sequence) {
   Page* const page = find_page(index);
-  if (page == nullptr || (page->current == page_none && !page->is_allocated)) return;
+  if (page == nullptr) return;
+  page->unreadable = 0;  // of a hole, too
+  if (page->current == page_none && !page->is_allocated) return;
   note_change(*page, index, sequence);
   pool_.release(page->current);
   page->current = page_none;
   page->changed = all_grains;
   page->written = 0;
-  page->unreadable = 0;
   set_allocated(*page, false);
 }
 
@@ -466,10 +468,13 @@ void SimFile::damage(uint64_t offset, std::span<const std::byte> memory) {
   const std::byte* from = memory.data();
   for_each_page(offset, memory.size(), [&](uint64_t index, uint32_t begin, uint32_t here) {
     Page& page = page_at(index);
-    const bool was_durable = page.changed == 0;
+    const uint8_t grains_clean = static_cast<uint8_t>(grains_of(begin, here) & ~page.changed);
     std::memcpy(writable(page.current, index, true) + begin, from, here);
     from += here;
-    if (!was_durable) return;
+    if (page.changed != 0) {
+      if (grains_clean != 0) copy_grains(page.current, page.durable, index, grains_clean);
+      return;
+    }
     pool_.share(page.current);
     pool_.release(page.durable);
     page.durable = page.current;

@@ -91,9 +91,9 @@ class SimFile {
   void begin_sync(uint64_t sequence) noexcept;
   /// … has ended: with success …
   void end_sync(uint64_t sequence);
-  /// … or not: each sector that it covers is durable, by seed, or is never going to be unless it is written again,
+  /// … or not: each page that it covers is durable, by seed, or no later sync makes it so unless it is written again,
   /// though reads see it (Linux marks the pages clean: Rebello et al., "Can Applications Recover from fsync Failures?",
-  /// 2020).
+  /// 2020). It stays undecided: the disk may have written it all the same.
   void fail_sync(uint64_t sequence, Random& random);
   void abandon_sync() noexcept;
   /// What was written there is durable, and that alone; with the size, as far as is needed to read it.

@@ -34,6 +34,24 @@ bool makes_directory(const Change& change) noexcept {
                      [](const Edit& edit) { return edit.after != nullptr && edit.after->is_directory(); });
 }
 
+/// visit(directory) for those that the change removes, or puts something else in the place of.
+template <class Visit>
+void for_each_removed_directory(const Change& change, Visit visit) {
+  for (const Edit& edit : change.edits) {
+    if (edit.before == nullptr || !edit.before->is_directory()) continue;
+    const bool is_moved = std::any_of(change.edits.begin(), change.edits.end(),
+                                      [&](const Edit& other) { return other.after == edit.before; });
+    if (!is_moved) visit(*edit.before);
+  }
+}
+
+/// Something that `former` did to a directory that `change` removes: what left it must not be lost with it.
+bool empties_for(const Change& former, const Change& change) noexcept {
+  bool empties = false;
+  for_each_removed_directory(change, [&](const SimFile& removed) { empties = empties || touches(former, removed); });
+  return empties;
+}
+
 bool applies_durably(const Change& change) noexcept {
   return std::all_of(change.edits.begin(), change.edits.end(), [](const Edit& edit) {
     const auto found = edit.directory->durable_entries.find(edit.name);
@@ -162,8 +180,7 @@ void SimFiles::change(Change made) {
 }
 
 void SimFiles::note_unlinked(SimFile& file) noexcept {
-  file.links = 0;
-  if (file.open_count == 0) file.give_space_back();
+  if (--file.links == 0 && file.open_count == 0) file.give_space_back();
 }
 
 int32_t SimFiles::check_parent(std::string_view path) noexcept {
@@ -203,7 +220,7 @@ int32_t SimFiles::rename(std::string_view from_path, std::string_view to_path) {
     change({take_sequence(), moved->is_directory(), false, {std::move(gone), std::move(there)}});
   } else {
     change({take_sequence(), false, false, {std::move(there)}});
-    change({sequence_, false, true, {std::move(gone)}});
+    change({sequence_, false, true, {std::move(gone)}, to.directory});
   }
   if (former != nullptr) note_unlinked(*former);
   return 0;
@@ -261,20 +278,22 @@ int32_t SimFiles::list(std::string_view path, std::vector<DirectoryEntry>& entri
 // ---- durability
 
 // Makes a change durable, and those that it builds on: of the same names; the new name before the end of the old one;
-// the order of what moves directories; and of what moves anything, all directories that were made before.
+// the order of what moves directories; of what moves anything, all directories that were made before; and of what
+// removes a directory, all that was done in it.
 void SimFiles::commit(size_t index, std::vector<bool>& is_committed) {
   if (is_committed[index]) return;
   is_committed[index] = true;
   const Change& change = changes_[index];
-  const bool is_move = change.is_structural || change.follows;
+  const bool is_move = change.is_structural || change.moved_to != nullptr;
   for (size_t earlier = 0; earlier < index; ++earlier) {
     const Change& former = changes_[earlier];
     const bool is_needed = share_a_name(former, change) || (change.is_structural && former.is_structural) ||
-                           (is_move && makes_directory(former));
+                           (is_move && makes_directory(former)) || empties_for(former, change);
     if (is_needed) commit(earlier, is_committed);
   }
   if (change.follows) commit(index - 1, is_committed);
-  if (applies_durably(change)) apply_durably(change);
+  SPINDLE_ASSERT(applies_durably(change), "a change of a directory was made durable before the one that it builds on");
+  apply_durably(change);
 }
 
 void SimFiles::sync_directory(SimFile& directory, uint64_t sequence) {
@@ -314,6 +333,7 @@ std::vector<std::shared_ptr<SimFile>> SimFiles::collect() const {
       add(edit.before);
       add(edit.after);
     }
+    add(change.moved_to);
   }
   for (size_t index = 0; index < found.size(); ++index) {
     const std::shared_ptr<SimFile> file = found[index];
@@ -331,9 +351,14 @@ SimFile* SimFiles::find_number(uint64_t number) noexcept {
   return found;
 }
 
-// What moves a file must not lead to where nothing leads.
+// What moves a file must not lead to where nothing leads, and what removes a directory must not take a file with it.
 bool SimFiles::can_keep(const Change& change) const noexcept {
   if (!applies_durably(change)) return false;
+  if (change.moved_to != nullptr && !is_durably_below(*change.moved_to, *root_)) return false;
+  bool is_empty = true;
+  for_each_removed_directory(change,
+                             [&](const SimFile& removed) { is_empty = is_empty && removed.durable_entries.empty(); });
+  if (!is_empty) return false;
   return std::all_of(change.edits.begin(), change.edits.end(),
                      [&](const Edit& edit) { return is_durably_below(*edit.directory, *root_); });
 }
@@ -352,10 +377,13 @@ void SimFiles::decide_changes(const std::vector<bool>& kept) {
   }
   changes_.clear();
   std::set<const SimFile*> reached;
-  for (const std::shared_ptr<SimFile>& file : all) file->entries = file->durable_entries;
+  for (const std::shared_ptr<SimFile>& file : all) {
+    file->entries = file->durable_entries;
+    if (file != root_) file->links = 0;
+  }
   auto visit = [&](const std::string&, SimFile& file) {
     reached.insert(&file);
-    file.links = 1;
+    ++file.links;
     file.recount();
   };
   visit_all(*root_, std::string(), visit);
@@ -382,7 +410,11 @@ SimFiles SimFiles::clone() const {
   copy.sequence_ = sequence_;
   std::map<const SimFile*, std::shared_ptr<SimFile>> copies{{nullptr, nullptr}};
   const std::vector<std::shared_ptr<SimFile>> all = collect();
-  for (const std::shared_ptr<SimFile>& file : all) copies[file.get()] = file->clone(*copy.space_);
+  for (const std::shared_ptr<SimFile>& file : all) {
+    const std::shared_ptr<SimFile> made = file->clone(*copy.space_);
+    if (made->links == 0) made->give_space_back();  // nobody has it open there
+    copies[file.get()] = made;
+  }
   for (const std::shared_ptr<SimFile>& file : all) {
     SimFile& to = *copies[file.get()];
     for (const auto& [name, entry] : file->entries) to.entries.emplace(name, copies[entry.get()]);
@@ -392,6 +424,7 @@ SimFiles SimFiles::clone() const {
     for (Edit& edit : change.edits) {
       edit = {copies[edit.directory.get()], edit.name, copies[edit.before.get()], copies[edit.after.get()]};
     }
+    change.moved_to = copies[change.moved_to.get()];
     copy.changes_.push_back(std::move(change));
   }
   copy.root_ = copies[root_.get()];

@@ -5,7 +5,8 @@
 // piece at a loss of power: there or not. Which ones are there is drawn, each by itself, except that a change that
 // builds on another of the same name is there only with that one. A rename from one directory to another is two: the
 // new name, then the end of the old one; syncing the old one's directory makes both durable. Renames of directories
-// keep their order, and any sync of a directory makes them durable: so the tree stays a tree.
+// keep their order, and any sync of a directory makes them durable: so the tree stays a tree. A directory is gone only
+// with all that has left it. A file has two names when the power failed between the two changes of its rename.
 //
 // Paths are those of one root: a leading slash means nothing, "." and ".." are resolved by their letters (there are
 // no links). Answers to calls are as the kernel's: 0 or a negative errno. Durable at once is only what settle()
@@ -43,6 +44,8 @@ class SimFiles {
     bool is_structural = false;  ///< moves a directory
     bool follows = false;  ///< is there only if the change before it is
     std::vector<Edit> edits;
+    /// End of a name whose file has a new one: the directory of that.
+    std::shared_ptr<SimFile> moved_to = nullptr;
   };
 
   SimFiles();

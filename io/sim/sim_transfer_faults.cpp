@@ -68,31 +68,30 @@ int32_t SimBackend::write_with(Fault fault, Operation& operation, const FaultTar
 // One sector of what is acknowledged is not there, or not for long; the rest is.
 int32_t SimBackend::write_misplaced(Fault fault, Operation& operation, const FaultTarget& target) noexcept {
   const uint32_t sector_size = options_.sector_size;
-  const uint64_t sector = faults_.sector_of(target);
+  const uint64_t sector = faults_.sector();
   const uint64_t begin = std::max(sector, target.offset);
   const uint64_t end = std::min(sector + sector_size, target.offset + target.size);
   SimFile& file = *target.file;
-  std::vector<std::byte> former(end - begin);
-  const bool was_there = file.read(begin, former) == former.size();
+  std::vector<std::byte> former(end - begin);  // zeroes past the end of the file
+  file.read(begin, former);
   const std::vector<std::byte> content = gather(operation, target.size);
   std::vector<std::byte> remembered_before;
-  if (fault == Fault::stale_sector && was_there) {
+  if (fault == Fault::stale_sector) {
     remembered_before.resize(std::min<uint64_t>(sector_size, file.size() - sector));
     file.read(sector, remembered_before);
   }
   const int32_t result = transfer(operation, UINT64_MAX);
   const bool is_done = result > 0 && target.offset + static_cast<uint64_t>(result) >= end;
-  if (!is_done || (!was_there && fault == Fault::stale_sector)) return result;
+  if (!is_done) return result;
   if (fault == Fault::stale_sector) {
-    faults_.remember(target, sector, std::move(remembered_before));
+    faults_.remember(target, std::move(remembered_before));
     return result;
   }
-  if (!was_there) std::fill(former.begin(), former.end(), std::byte{0});
   file.damage(begin, former);
   faults_.note_damage(fault, target, sector);
   const bool is_whole = end - begin == sector_size;
   const std::span<const std::byte> lost(content.data() + (begin - target.offset), end - begin);
-  if (fault == Fault::misdirected_write && is_whole) faults_.write_elsewhere(target, sector, lost);
+  if (fault == Fault::misdirected_write && is_whole) faults_.write_elsewhere(target, lost);
   return result;
 }
 
