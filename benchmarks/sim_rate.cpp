@@ -1,5 +1,5 @@
-// How fast the simulated world is: 4 KiB reads and writes of File, half and half, at random over one file on a simulated
-// disk with the usual faults, the hash over all events on. One thread.
+// How fast the simulated world is: 4 KiB reads and writes of File, half and half, at random over one file on a
+// simulated disk with the usual faults, the hash over all events on. One thread.
 //
 // The yardstick, measured in the same run: copying 4 KiB to and from random places of a plain array of the same size,
 // which is what no simulation of a disk that keeps its content can do without.
