@@ -90,7 +90,7 @@ void SimBackend::start(Operation& operation) noexcept {
   if (!operation.is_transfer() && !is_sync(operation)) return;
   OpenFile* const open_file = open_file_of(operation);
   if (open_file == nullptr) return;
-  open_file->file->prefetch(operation.offset());
+  open_file->file->prefetch(operation.offset(), is_write(operation));
   Pending& pending = pending_.back();
   pending.file = open_file->file.get();
   if (!is_sync(operation)) return;

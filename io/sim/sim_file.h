@@ -68,8 +68,9 @@ class SimFile {
   // The acknowledged image.
   /// Asks the processor for a page that a transfer is going to need: by the time that its latency is over, other
   /// operations have been simulated, and it is there. Memory is what a large simulated disk waits for.
-  void prefetch(uint64_t offset) const noexcept {
+  void prefetch(uint64_t offset, bool writes) const noexcept {
     const Page* const page = find_page(offset / page_size);
+    if (page != nullptr && writes && goes_past_cache()) return __builtin_prefetch(page, 1);
     if (page == nullptr || page->current == page_none) return;
     const std::byte* const content = pool_.at(page->current);
     for (uint32_t at = 0; at < page_size; at += 64) __builtin_prefetch(content + at, 0, 2);
@@ -159,10 +160,13 @@ class SimFile {
     bool is_changed() const noexcept { return changed != 0 || is_allocated != is_durably_allocated; }
   };
   static constexpr uint32_t chunk_pages = 256;
+  static constexpr uint64_t pages_cached_max = 16 << 10;
   struct Chunk {
     Page pages[chunk_pages];
   };
 
+  /// More than any cache holds: then what is written is better not put there.
+  bool goes_past_cache() const noexcept { return space_.pages_count > pages_cached_max; }
   const Page* find_page(uint64_t index) const noexcept;
   Page* find_page(uint64_t index) noexcept { return const_cast<Page*>(std::as_const(*this).find_page(index)); }
   Page& page_at(uint64_t index);

@@ -31,6 +31,21 @@ TEST_CASE("only pages that were written or allocated take space") {
   CHECK(lone.allocated_pages() == 2);
 }
 
+TEST_CASE("a disk that is larger than a cache holds what was written to it") {
+  LoneFile lone;
+  constexpr uint64_t pages_count = 20'000;
+  for (uint64_t index = 0; index < pages_count; ++index) lone.write(index * page, page, index + 1);
+  for (uint64_t index = 0; index < pages_count; index += 7) lone.write(index * page, page, index + 100'000);
+  lone.write(3 * page + grain, grain, 5);
+  bool is_right = true;
+  for (uint64_t index = 0; index < pages_count; ++index) {
+    const uint64_t word = index % 7 == 0 ? index + 100'000 : index + 1;
+    is_right = is_right && lone.word(index * page) == word && lone.word(index * page + 7 * grain) == word;
+  }
+  CHECK(is_right);
+  CHECK(lone.word(3 * page + grain) == 5);
+}
+
 TEST_CASE("a hole reads as zeroes, gives whole pages back, and keeps the size") {
   LoneFile lone;
   lone.write(0, 4 * page, 1);
