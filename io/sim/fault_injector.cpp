@@ -193,6 +193,7 @@ void FaultInjector::write_elsewhere(const FaultTarget& target, std::span<const s
   if (&other == target.file && place == sector_) return;
   const FaultTarget hit{&other, path, place, sector_size_};
   if (!is_allowed({Fault::misdirected_write, path, other.number(), place}, region_of(path, place))) return;
+  if (other.writable_size(place, sector_size_) < sector_size_) return;  // a hole, on a full disk
   other.write(place, content, files_.take_sequence());
   note_damage(Fault::misdirected_write, hit, place);
 }
