@@ -208,6 +208,7 @@ void FaultInjector::note_written(const FaultTarget& target) {
   const uint64_t last = end / sector_size_ * sector_size_;
   if (first >= last) return;
   record.remove(target.file->number(), first, last - first);
+  target.file->make_readable(first, last - first);  // in several parts, as of a vector, none of which was all of it
   std::erase_if(record.remembered(), [&](const FaultRecord::Remembered& remembered) {
     return remembered.file_number == target.file->number() && remembered.sector >= first && remembered.sector < last;
   });

@@ -452,6 +452,14 @@ bool SimFile::is_readable(uint64_t offset, uint64_t size) const noexcept {
   return is_readable;
 }
 
+void SimFile::make_readable(uint64_t offset, uint64_t size) noexcept {
+  const uint64_t size_most = std::max(chunks_.size() * uint64_t{chunk_pages} * page_size, offset) - offset;
+  for_each_page(offset, std::min(size, size_most), [&](uint64_t index, uint32_t begin, uint32_t here) {
+    Page* const page = find_page(index);
+    if (page != nullptr) page->unreadable &= static_cast<uint8_t>(~grains_covered(begin, here));
+  });
+}
+
 void SimFile::damage(uint64_t offset, std::span<const std::byte> memory) {
   const std::byte* from = memory.data();
   for_each_page(offset, memory.size(), [&](uint64_t index, uint32_t begin, uint32_t here) {
