@@ -63,6 +63,7 @@ class Ragged {
   uint64_t end_;
   uint64_t unit_;
   uint64_t chunk_size_;
+  uint64_t file_size_ = 0;  // of a write: before it; of a block device 0, whose blocks are all there
   std::unique_ptr<std::byte, FreeMemory> bounce_;
 };
 
@@ -85,8 +86,17 @@ Task<Result<uint64_t>> Ragged::fetch(uint64_t offset, uint64_t size, uint64_t pl
   co_return error.transferred;
 }
 
+// A block of which a part is past the end of the file. A count that ends within it says so; but where the alignment was
+// found by trying, and is coarser than the device's, a short count can be ragged anywhere: zeroes must not take the
+// place of what is there.
 Task<Result<void>> Ragged::fetch_block(uint64_t offset, uint64_t place) {
-  const uint64_t count = co_await ok(fetch(offset, unit_, place));
+  const uint64_t needed = std::clamp(file_size_, offset, offset + unit_) - offset;
+  uint64_t count = 0;
+  for (uint32_t tries = 0; tries < operation_retries_max; ++tries) {
+    count = co_await ok(fetch(offset, unit_, place));
+    if (count >= needed) break;
+  }
+  if (count < needed) co_return fail(ErrorCode::short_transfer, "write");
   std::memset(bounce_.get() + place + count, 0, unit_ - count);
   co_return Result<void>();
 }
@@ -137,6 +147,7 @@ Task<Result<void>> Ragged::write(const std::byte* from, bool durable) {
   if (use.is_ending()) co_return fail(ErrorCode::closed, "write");
   if (!make_bounce()) co_return fail_errno(ENOMEM, "write");
   const FileStatus before = co_await ok(StatOperation(descriptor_));
+  file_size_ = before.size;
   for (uint64_t at = offset_; at < end_;) {
     const uint64_t to = chunk_end(at);
     if (use.is_ending()) co_return failed_at(Error{ErrorCode::closed, 0, "write", 0}, at);

@@ -42,13 +42,30 @@ FaultRates FaultRates::usual() noexcept {
   return rates;
 }
 
+namespace {
+
+/// Takes those of the range away.
+FaultRecord::Damages extract(FaultRecord::Damages& from, uint64_t file_number, uint64_t offset, uint64_t size) {
+  FaultRecord::Damages taken;
+  const uint64_t end = size > UINT64_MAX - offset ? UINT64_MAX : offset + size;
+  auto at = from.lower_bound({file_number, offset});
+  while (at != from.end() && at->first.first == file_number && at->first.second < end) {
+    const auto next = std::next(at);
+    taken.insert(from.extract(at));
+    at = next;
+  }
+  return taken;
+}
+
+}  // namespace
+
 void FaultRecord::remove(uint64_t file_number, uint64_t offset, uint64_t size) {
   if (damages_.empty()) return;
-  const uint64_t end = size > UINT64_MAX - offset ? UINT64_MAX : offset + size;
-  const auto first = damages_.lower_bound({file_number, offset});
-  damages_.erase(first, std::find_if(first, damages_.end(), [&](const auto& damage) {
-                   return damage.first.first != file_number || damage.first.second >= end;
-                 }));
+  for (const auto& [sector, damage] : extract(damages_, file_number, offset, size)) removed_[sector] = damage;
+}
+
+FaultRecord::Damages FaultRecord::take_removed(uint64_t file_number) {
+  return extract(removed_, file_number, 0, UINT64_MAX);
 }
 
 uint32_t FaultRecord::damaged_count(uint32_t region) const noexcept {

@@ -132,8 +132,11 @@ class FaultRecord {
   void note(Fault fault) noexcept { ++counts_[static_cast<size_t>(fault)]; }
   uint64_t count(Fault fault) const noexcept { return counts_[static_cast<size_t>(fault)]; }
   void add(uint64_t file_number, uint64_t offset, Damage damage) { damages_[{file_number, offset}] = damage; }
+  /// Written over, or cut off: whole, for as long as that is not lost.
   void remove(uint64_t file_number, uint64_t offset, uint64_t size);
   const Damages& damages() const noexcept { return damages_; }
+  /// Sectors of a file that were removed, until this is asked. A loss of power may bring the damage back.
+  Damages take_removed(uint64_t file_number);
   /// With those that are going to be.
   uint32_t damaged_count(uint32_t region) const noexcept;
   /// Something in the pages of 4 KiB that the range touches.
@@ -142,6 +145,7 @@ class FaultRecord {
 
  private:
   Damages damages_;
+  Damages removed_;
   std::vector<Remembered> remembered_;
   uint64_t counts_[fault_count] = {};
 };

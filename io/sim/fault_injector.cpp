@@ -195,6 +195,7 @@ void FaultInjector::write_elsewhere(const FaultTarget& target, std::span<const s
   if (&other == target.file && place == sector_) return;
   const FaultTarget hit{&other, path, place, sector_size_};
   if (!is_allowed({Fault::misdirected_write, path, other.number(), place}, region_of(path, place))) return;
+  if (other.writable_size(place, sector_size_) < sector_size_) return;  // a hole, on a full disk
   other.write(place, content, files_.take_sequence());
   note_damage(Fault::misdirected_write, hit, place);
 }
@@ -209,6 +210,7 @@ void FaultInjector::note_written(const FaultTarget& target) {
   const uint64_t last = end / sector_size_ * sector_size_;
   if (first >= last) return;
   record.remove(target.file->number(), first, last - first);
+  target.file->make_readable(first, last - first);  // in several parts, as of a vector, none of which was all of it
   std::erase_if(record.remembered(), [&](const FaultRecord::Remembered& remembered) {
     return remembered.file_number == target.file->number() && remembered.sector >= first && remembered.sector < last;
   });

@@ -394,10 +394,17 @@ void SimBackend::write_some_sectors(Operation& operation) noexcept {
   const uint32_t sector_size = options_.sector_size;
   const uint64_t sequence = files_.take_sequence();
   SimFile& file = *open_file->file;
+  const uint64_t end = operation.offset() + size_to_do(operation);
+  uint64_t sector = UINT64_MAX;
+  bool is_there = false;
   for_each_part(operation, size_to_do(operation), [&](std::byte* memory, uint64_t part_size, uint64_t offset) {
     for (uint64_t done = 0; done < part_size;) {
       const uint64_t here = std::min<uint64_t>(sector_size - (offset + done) % sector_size, part_size - done);
-      const bool is_there = random_.chance(1, 2) && offset + done + here <= options_.file_size_max;
+      // A sector that lies in several parts of a vector is one all the same.
+      const bool is_next = (offset + done) / sector_size != sector;
+      sector = (offset + done) / sector_size;
+      const uint64_t sector_end = std::min(end, (sector + 1) * sector_size);
+      if (is_next) is_there = random_.chance(1, 2) && sector_end <= options_.file_size_max;
       const bool has_room = is_there && file.writable_size(offset + done, here) == here;
       if (has_room) {
         file.write(offset + done, {memory + done, here}, sequence);

@@ -346,7 +346,9 @@ void SimFile::forget_clean() noexcept {
 // ---- damage
 
 void SimFile::make_unreadable(uint64_t offset, uint32_t sector_size) {
-  page_at(offset / page_size).unreadable |= grains_of(offset % page_size, sector_size);
+  Page& page = page_at(offset / page_size);
+  page.unreadable |= grains_of(offset % page_size, sector_size);
+  page.is_watched = true;
 }
 
 bool SimFile::is_readable(uint64_t offset, uint64_t size) const noexcept {
@@ -366,6 +368,14 @@ bool SimFile::is_watched(uint64_t offset, uint64_t size) const noexcept {
     if (page != nullptr && page->is_watched) return true;
   }
   return false;
+}
+
+void SimFile::make_readable(uint64_t offset, uint64_t size) noexcept {
+  const uint64_t size_most = std::max(chunks_.size() * uint64_t{chunk_pages} * page_size, offset) - offset;
+  for_each_page(offset, std::min(size, size_most), [&](uint64_t index, uint32_t begin, uint32_t here) {
+    Page* const page = find_page(index);
+    if (page != nullptr) page->unreadable &= static_cast<uint8_t>(~grains_covered(begin, here));
+  });
 }
 
 void SimFile::damage(uint64_t offset, std::span<const std::byte> memory) {

@@ -123,6 +123,8 @@ class SimFile {
 
   // Damage. Sector-wise, `offset` within the sector; in what is durable too, where the two are the same.
   void make_unreadable(uint64_t offset, uint32_t sector_size);
+  /// Whole sectors.
+  void make_readable(uint64_t offset, uint64_t size) noexcept;
   /// Of the range, whether a sector is; a write makes it readable.
   bool is_readable(uint64_t offset, uint64_t size) const noexcept;
   /// Says that a sector there is of interest to the record of faults, so that it need not be asked of the others.

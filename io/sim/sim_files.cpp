@@ -399,7 +399,31 @@ void SimFiles::lose_power(uint32_t sector_size, Random& random) {
   std::vector<bool> kept(changes_.size());
   for (size_t index = 0; index < kept.size(); ++index) kept[index] = mood < 2 ? mood == 1 : random.chance(1, 2);
   decide_changes(kept);
-  for_each([&](const std::string&, SimFile& file) { file.lose_power(sector_size, random); });
+  for_each([&](const std::string&, SimFile& file) { lose_power(file, sector_size, random); });
+}
+
+// Damage that was written over is back where that write is not, and gone behind the end.
+void SimFiles::lose_power(SimFile& file, uint32_t sector_size, Random& random) {
+  const auto sector_at = [&](uint64_t offset) {
+    std::vector<std::byte> content(sector_size);
+    file.read(offset, content);
+    return content;
+  };
+  const FaultRecord::Damages removed = record_.take_removed(file.number());
+  std::vector<std::vector<std::byte>> before;
+  for (const auto& [sector, damage] : removed) before.push_back(sector_at(sector.second));
+  file.lose_power(sector_size, random);
+  size_t index = 0;
+  for (const auto& [sector, damage] : removed) {
+    if (sector_at(sector.second) == before[index++]) continue;
+    file.watch(sector.second);
+    record_.add(file.number(), sector.second, damage);
+    if (damage.fault == Fault::latent_error) file.make_unreadable(sector.second, sector_size);
+  }
+  if (file.is_device()) return;
+  const uint64_t end = (file.size() + sector_size - 1) / sector_size * sector_size;
+  record_.remove(file.number(), end, UINT64_MAX);
+  record_.take_removed(file.number());
 }
 
 SimFiles SimFiles::clone() const {

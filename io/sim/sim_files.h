@@ -129,6 +129,7 @@ class SimFiles {
   void commit(size_t index, std::vector<bool>& is_committed);
   bool can_keep(const Change& change) const noexcept;
   std::vector<std::shared_ptr<SimFile>> collect() const;
+  void lose_power(SimFile& file, uint32_t sector_size, Random& random);
   template <class Visit>
   static void visit_all(SimFile& directory, const std::string& prefix, Visit& visit);
 

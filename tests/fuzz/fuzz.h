@@ -40,7 +40,7 @@ class Coverage {
 struct Fuzzer {
   const char* name;
   const char* purpose;
-  bool is_default;                      ///< false: has to be asked for by name; it is meant to fail
+  bool is_default;                      ///< false: has to be asked for by name
   uint64_t events_max;                  ///< when --events-max is not given
   std::span<const uint64_t> fixed_seeds;
   std::span<const char* const> marks;   ///< indices of Coverage::mark()
@@ -53,6 +53,8 @@ std::span<const Fuzzer* const> fuzzers() noexcept;
 extern const Fuzzer runtime_fuzzer;
 extern const Fuzzer node_pool_fuzzer;
 extern const Fuzzer message_pool_fuzzer;
+extern const Fuzzer file_fuzzer;
+extern const Fuzzer file_ring_fuzzer;
 extern const Fuzzer canary_fuzzer;
 
 /// Reports a failed check of a fuzzer and ends the process.

@@ -17,7 +17,8 @@ namespace spindle::fuzz {
 
 namespace {
 
-constexpr const Fuzzer* all_fuzzers[] = {&runtime_fuzzer, &node_pool_fuzzer, &message_pool_fuzzer, &canary_fuzzer};
+constexpr const Fuzzer* all_fuzzers[] = {&runtime_fuzzer, &node_pool_fuzzer, &message_pool_fuzzer,
+                                         &file_fuzzer,    &file_ring_fuzzer, &canary_fuzzer};
 constexpr uint64_t default_seconds = 5;
 
 // The command that repeats the run under way, written out by whatever ends the process.
@@ -162,6 +163,7 @@ int run_command(const CommandLine& line) {
 std::span<const Fuzzer* const> fuzzers() noexcept { return all_fuzzers; }
 
 void failed(const char* file, int line, const char* what) noexcept {
+  std::fflush(stdout);
   std::fprintf(stderr, "%s:%d: %s\n", file, line, what);
   std::fflush(stderr);
   std::abort();
