@@ -53,6 +53,7 @@ std::span<const Fuzzer* const> fuzzers() noexcept;
 extern const Fuzzer runtime_fuzzer;
 extern const Fuzzer node_pool_fuzzer;
 extern const Fuzzer message_pool_fuzzer;
+extern const Fuzzer storage_fuzzer;
 extern const Fuzzer canary_fuzzer;
 
 /// Reports a failed check of a fuzzer and ends the process.

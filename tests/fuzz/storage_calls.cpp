@@ -1,0 +1,423 @@
+// The calls of the fuzzer `storage`: each is made, and its answer compared with what the contract allows.
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "runtime/sleep.h"
+#include "tests/fuzz/storage_machine.h"
+
+namespace spindle::fuzz {
+
+namespace {
+
+constexpr std::byte untouched{0x5a};
+constexpr uint64_t transfer_sectors_max = 64;
+
+/// Memory for one transfer, aligned to pages.
+class Buffer {
+ public:
+  explicit Buffer(uint64_t size)
+      : memory_(static_cast<std::byte*>(std::aligned_alloc(4096, (size + 4095) / 4096 * 4096))), size_(size) {
+    std::memset(memory_.get(), static_cast<int>(untouched), size);
+  }
+  std::span<std::byte> all() const noexcept { return {memory_.get(), size_}; }
+  std::byte* grain(size_t index) const noexcept { return memory_.get() + index * grain_size; }
+
+ private:
+  struct Free {
+    void operator()(std::byte* memory) const noexcept { std::free(memory); }
+  };
+  std::unique_ptr<std::byte, Free> memory_;
+  uint64_t size_;
+};
+
+/// Whole sectors of one zone.
+struct Place {
+  ZoneIndex zone;
+  uint64_t offset;
+  uint64_t size;
+  GrainRange grains;
+
+  Place(const StorageSetup& setup, const StorageEvent& event, uint64_t sectors_max) noexcept {
+    const size_t index = event.a % setup.zones.size();
+    const ZoneOptions& options = setup.zones[index];
+    const uint64_t sectors = options.size / setup.sector_size;
+    uint64_t first = event.b % sectors;
+    if (event.b % 16 == 0) first = 0;
+    if (event.b % 16 == 1) first = sectors - 1;
+    const uint64_t most = std::min(sectors - first, sectors_max);
+    const uint64_t count = event.c % 8 == 0 ? most : 1 + (event.c / 8) % std::min<uint64_t>(most, event.c % 8 * 8);
+    zone = static_cast<ZoneIndex>(index);
+    offset = first * setup.sector_size;
+    size = count * setup.sector_size;
+    grains = {static_cast<size_t>((setup.begins[index] + offset) / grain_size), static_cast<size_t>(size / grain_size)};
+  }
+  uint64_t end() const noexcept { return grains.end() * grain_size; }
+};
+
+/// What is compared between the begin of a change and its end.
+class Change {
+ public:
+  explicit Change(StorageMachine& machine, StorageMark stops) noexcept
+      : machine_(machine),
+        stops_(stops),
+        was_stopped_(machine.is_stopped),
+        steps_count_(machine.world.steps_count()),
+        errors_count_(machine.fault_count(Fault::write_error) + machine.fault_count(Fault::failed_sync)),
+        no_space_count_(machine.fault_count(Fault::no_space)) {}
+
+  /// `has_room`: the disk can't be full there. `parts`: what the stop reason names.
+  void end(const Result<void>& result, bool has_room, std::initializer_list<std::string> parts) {
+    machine_.note_faults();
+    machine_.hash.mix(result.has_value() ? 100 : static_cast<uint64_t>(result.error().code));
+    const bool is_stopped = machine_.has_storage() && (*machine_.storage)->is_stopped();
+    if (result.has_value()) {
+      FUZZ_CHECK(!was_stopped_ && !is_stopped, "a change succeeds though the storage has stopped");
+      return;
+    }
+    const Error& error = result.error();
+    machine_.hash.mix(static_cast<uint64_t>(error.number));
+    switch (error.code) {
+      case ErrorCode::cancelled:
+        FUZZ_CHECK(machine_.is_cancelled || machine_.is_closing, "a change is cancelled though nobody asked for it");
+        return machine_.mark(StorageMark::call_cancelled);
+      case ErrorCode::closed:
+        FUZZ_CHECK(machine_.is_closing, "a change finds the storage closed, which it is not");
+        return machine_.mark(StorageMark::call_closed);
+      case ErrorCode::poisoned: return check_poisoned(is_stopped);
+      case ErrorCode::system:
+      case ErrorCode::short_transfer: return check_failed(error, has_room, parts);
+      default: FUZZ_CHECK(false, "a change fails with an error that the contract does not name");
+    }
+  }
+
+ private:
+  void check_poisoned(bool is_stopped) {
+    FUZZ_CHECK(is_stopped || machine_.is_closing, "a change is poisoned though the storage goes on");
+    if (!was_stopped_) return machine_.mark(StorageMark::success_made_poisoned);
+    FUZZ_CHECK(steps_count_ == machine_.world.steps_count(), "a change of a stopped storage is not refused at once");
+    machine_.mark(StorageMark::refused_while_stopped);
+  }
+  void check_failed(const Error& error, bool has_room, std::initializer_list<std::string> parts) {
+    FUZZ_CHECK(!was_stopped_, "a change of a stopped storage goes to the disk");
+    const uint64_t errors_count = machine_.fault_count(Fault::write_error) + machine_.fault_count(Fault::failed_sync);
+    if (error.number == EIO) FUZZ_CHECK(errors_count > errors_count_, "an EIO that the disk never gave");
+    if (error.number == ENOSPC) {
+      const bool was_fault = machine_.fault_count(Fault::no_space) > no_space_count_;
+      FUZZ_CHECK(was_fault || !has_room, "ENOSPC where the space was promised");
+      machine_.mark(StorageMark::stopped_by_no_space);
+    }
+    const bool is_known = error.number == EIO || error.number == ENOSPC || machine_.is_passing(error);
+    FUZZ_CHECK(is_known, "a change fails with an errno that the disk never gave");
+    if (!machine_.has_storage()) return;
+    const Storage& storage = **machine_.storage;
+    FUZZ_CHECK(storage.is_stopped(), "a failed change does not stop the storage");
+    if (machine_.is_stopped) return machine_.mark(StorageMark::failed_after_stop);
+    machine_.is_stopped = true;
+    machine_.mark(stops_);
+    const std::string& reason = storage.stop_reason();
+    for (const std::string& part : parts) {
+      FUZZ_CHECK(reason.find(part) != std::string::npos, "the stop reason does not name what failed");
+    }
+    const std::string number = "errno " + std::to_string(error.number);
+    FUZZ_CHECK(reason.find(machine_.setup.path) == 0, "the stop reason does not name the file");
+    FUZZ_CHECK(error.code != ErrorCode::system || reason.find(number) != std::string::npos,
+               "the stop reason does not name the errno");
+  }
+
+  StorageMachine& machine_;
+  StorageMark stops_;
+  bool was_stopped_;
+  uint64_t steps_count_;
+  uint64_t errors_count_;
+  uint64_t no_space_count_;
+};
+
+std::string zone_part(const StorageMachine& machine, ZoneIndex zone) {
+  return std::string("zone ") + machine.setup.zones[static_cast<size_t>(zone)].name;
+}
+
+/// One read and all that there is to compare it with.
+class Reading {
+ public:
+  Reading(StorageMachine& machine, const StorageEvent& event)
+      : machine_(machine), place(machine.setup, event, transfer_sectors_max), buffer(place.size) {
+    tells_ = event.a / 64 % 4 != 0;
+    for (uint64_t& word : words_) word = ~uint64_t{0};
+    read_.range = place.grains;
+    machine.disk.begin_read(read_);
+    if (read_.is_shared) machine.mark(StorageMark::read_beside_write);
+    was_unreadable_ = unreadable_sectors();
+    size_min_ = machine.disk.size_min();
+    transient_count_ = machine.fault_count(Fault::transient_error);
+    options.lost = tells_ ? LostSectors(words_) : LostSectors();
+  }
+
+  void end(const Result<void>& result) {
+    machine_.disk.end_read(read_);
+    machine_.hash.mix(result.has_value() ? 200 : static_cast<uint64_t>(result.error().code));
+    if (result.has_value()) return check_whole();
+    const Error& error = result.error();
+    machine_.hash.mix(error.transferred);
+    switch (error.code) {
+      case ErrorCode::cancelled:
+        FUZZ_CHECK(machine_.is_cancelled || machine_.is_closing, "a read is cancelled though nobody asked for it");
+        return machine_.mark(StorageMark::call_cancelled);
+      case ErrorCode::closed:
+        FUZZ_CHECK(machine_.is_closing, "a read finds the storage closed, which it is not");
+        return machine_.mark(StorageMark::call_closed);
+      case ErrorCode::end_of_file:
+        FUZZ_CHECK(place.end() > size_min_, "a read finds the end of a file that goes on");
+        FUZZ_CHECK(error.transferred < place.size, "a read of everything finds the end of the file");
+        return machine_.mark(StorageMark::read_past_end);
+      case ErrorCode::lost_sectors: return check_lost(error.transferred);
+      case ErrorCode::system:
+        FUZZ_CHECK(machine_.is_passing(error), "a read fails with an errno that the disk never gave");
+        return;
+      default: FUZZ_CHECK(false, "a read fails with an error that the contract does not name");
+    }
+  }
+
+ private:
+  uint64_t sectors_count() const noexcept { return place.size / machine_.setup.sector_size; }
+  GrainRange grains_of(uint64_t sector) const noexcept {
+    const size_t count = machine_.setup.grains_per_sector();
+    return {place.grains.first + sector * count, count};
+  }
+  uint64_t unreadable_sectors() const {
+    uint64_t bits = 0;
+    for (uint64_t sector = 0; sector < sectors_count(); ++sector) {
+      if (machine_.is_unreadable(grains_of(sector))) bits |= uint64_t{1} << sector;
+    }
+    return bits;
+  }
+  void check_sector(uint64_t sector) {
+    const size_t count = machine_.setup.grains_per_sector();
+    for (size_t index = sector * count; index < (sector + 1) * count; ++index) {
+      machine_.disk.see(read_, index, identity_of(buffer.grain(index)));
+    }
+  }
+  void check_whole() {
+    FUZZ_CHECK(place.end() <= machine_.disk.size_max(), "a read succeeds past the end of the file");
+    if (tells_) FUZZ_CHECK(options.lost.count() == 0, "a read that succeeds reports lost sectors");
+    for (uint64_t sector = 0; sector < sectors_count(); ++sector) check_sector(sector);
+    if (machine_.is_stopped) machine_.mark(StorageMark::read_while_stopped);
+  }
+  bool is_filled(uint64_t sector) const {
+    const std::span<std::byte> memory =
+        buffer.all().subspan(sector * machine_.setup.sector_size, machine_.setup.sector_size);
+    for (const std::byte byte : memory) {
+      if (byte != lost_sector_fill) return false;
+    }
+    return true;
+  }
+  void check_lost(uint64_t transferred) {
+    const uint64_t damaged = was_unreadable_ | unreadable_sectors();
+    uint64_t lost_count = 0;
+    uint64_t by_chance_count = 0;
+    for (uint64_t sector = 0; sector < sectors_count(); ++sector) {
+      const bool is_lost = is_filled(sector);
+      if (tells_) FUZZ_CHECK(options.lost.is_lost(sector) == is_lost, "memory and report of a lost sector disagree");
+      if (!is_lost) {
+        check_sector(sector);
+        continue;
+      }
+      ++lost_count;
+      if ((damaged >> sector & 1) == 0 && !read_.is_shared) ++by_chance_count;
+    }
+    FUZZ_CHECK(lost_count > 0, "a read reports that something is lost, but not what");
+    FUZZ_CHECK(transferred == place.size - lost_count * machine_.setup.sector_size, "a wrong count of bytes read");
+    if (tells_) FUZZ_CHECK(options.lost.count() == lost_count, "a report of lost sectors beyond the read");
+    // Each was tried twice by itself, and before that as part of a larger read, if there was one.
+    const uint64_t transient_count = machine_.fault_count(Fault::transient_error) - transient_count_;
+    FUZZ_CHECK(transient_count >= 2 * by_chance_count, "a sector is reported lost that can be read");
+    if (by_chance_count > 0) machine_.mark(StorageMark::read_lost_by_chance);
+    machine_.mark(tells_ ? StorageMark::read_lost : StorageMark::read_lost_untold);
+  }
+
+  StorageMachine& machine_;
+  ReadUnderWay read_;
+  bool tells_ = false;
+  uint64_t words_[2];
+  uint64_t was_unreadable_ = 0;
+  uint64_t size_min_ = 0;
+  uint64_t transient_count_ = 0;
+
+ public:
+  const Place place;
+  const Buffer buffer;
+  StorageReadOptions options;
+};
+
+Task<Result<void>> do_read(StorageMachine* machine, StorageEvent event) {
+  Reading reading(*machine, event);
+  const std::span<std::byte> memory = reading.buffer.all();
+  const Result<void> result =
+      co_await (*machine->storage)->read(reading.place.zone, reading.place.offset, memory, reading.options);
+  reading.end(result);
+  co_return Result<void>();
+}
+
+DiskModel::End end_of(const Result<void>& result, bool is_durable) noexcept {
+  if (!result.has_value()) return DiskModel::End::unknown;
+  return is_durable ? DiskModel::End::done_durably : DiskModel::End::done;
+}
+
+/// Of a stopped storage: nothing of it may get to the disk, so the model is told nothing.
+Task<Result<void>> do_refused_write(StorageMachine* machine, StorageEvent event) {
+  const Place place(machine->setup, event, transfer_sectors_max);
+  const Buffer buffer(place.size);
+  Change change(*machine, StorageMark::stopped_by_write);
+  const std::span<const std::byte> memory = buffer.all();
+  Result<void> result;
+  if (event.action == StorageAction::write_through) {
+    result = co_await (*machine->storage)->write_through(place.zone);
+  } else {
+    result = co_await (*machine->storage)->write(place.zone, place.offset, memory);
+  }
+  change.end(result, true, {});
+  co_return Result<void>();
+}
+
+Task<Result<void>> do_write(StorageMachine* machine, StorageEvent event) {
+  const Place place(machine->setup, event, transfer_sectors_max);
+  if (machine->disk.is_being_written(place.grains)) co_return Result<void>();
+  const Buffer buffer(place.size);
+  StorageWriteOptions options;
+  options.durable = event.action == StorageAction::write;
+  Change change(*machine, StorageMark::stopped_by_write);
+  const bool is_promised = machine->disk.is_promised(place.grains);
+  const bool is_there = !machine->setup.has_capacity && place.end() <= machine->disk.size_min();
+  const DiskModel::Write write = machine->disk.begin_write(place.grains, false);
+  for (size_t index = 0; index < place.grains.count; ++index) {
+    fill_grain(buffer.grain(index), DiskModel::identity_in(write, place.grains.first + index));
+  }
+  const std::span<const std::byte> memory = buffer.all();
+  const Result<void> result = co_await (*machine->storage)->write(place.zone, place.offset, memory, options);
+  const std::string what = std::string(options.durable ? "durable write" : "write") + " of " +
+                           std::to_string(place.size) + " bytes at " + std::to_string(place.offset) + " of " +
+                           zone_part(*machine, place.zone);
+  change.end(result, is_promised || is_there, {what});
+  machine->disk.end_write(write, end_of(result, options.durable));
+  if (result.has_value() && is_promised) machine->mark(StorageMark::promised_written);
+  const bool is_cancelled = !result.has_value() && result.error().code == ErrorCode::cancelled;
+  if (is_cancelled && result.error().transferred > 0) machine->mark(StorageMark::write_cancelled_in_part);
+  co_return Result<void>();
+}
+
+Task<Result<void>> do_sync(StorageMachine* machine) {
+  Change change(*machine, StorageMark::stopped_by_sync);
+  const uint64_t begun_at = machine->disk.begin_sync();
+  const Result<void> result = co_await (*machine->storage)->sync();
+  change.end(result, true, {"sync"});
+  if (result.has_value()) machine->disk.end_sync(begun_at);
+  co_return Result<void>();
+}
+
+/// The errors of the allocation itself, which stop nothing.
+bool is_refused_allocation(StorageMachine& machine, const Result<void>& result, bool has_room, bool writes) {
+  if (result.has_value() || result.error().code != ErrorCode::system || !machine.has_storage()) return false;
+  const Error& error = result.error();
+  const bool is_stopped = (*machine.storage)->is_stopped();
+  const bool is_full = error.number == ENOSPC;
+  if (is_stopped && !is_full && !machine.is_passing(error)) return false;
+  FUZZ_CHECK(writes || is_stopped == machine.is_stopped || !is_full, "a full disk stops an allocation for good");
+  if (is_stopped != machine.is_stopped) return false;
+  FUZZ_CHECK(is_full || machine.is_passing(error), "an allocation fails with an errno that the disk never gave");
+  FUZZ_CHECK(!is_full || !has_room, "no space for what has its space already");
+  machine.mark(StorageMark::allocate_refused);
+  return true;
+}
+
+Task<Result<void>> do_allocate(StorageMachine* machine, StorageEvent event) {
+  const Place place(machine->setup, event, UINT64_MAX);
+  Change change(*machine, StorageMark::stopped_by_allocate);
+  const StorageSetup& setup = machine->setup;
+  const bool fits_device = place.end() <= setup.device_size;
+  const bool has_room =
+      setup.is_device() ? fits_device : !setup.has_capacity || machine->disk.is_promised(place.grains);
+  if (!setup.is_device()) machine->disk.note_size(place.end());
+  const Result<void> result = co_await (*machine->storage)->allocate(place.zone, place.offset, place.size);
+  machine->note_faults();
+  if (is_refused_allocation(*machine, result, has_room, false)) co_return Result<void>();
+  const std::string what = "of " + std::to_string(place.size) + " bytes at " + std::to_string(place.offset) + " of " +
+                           zone_part(*machine, place.zone);
+  change.end(result, true, {what});
+  if (!result.has_value()) co_return Result<void>();
+  FUZZ_CHECK(!setup.is_device() || fits_device, "an allocation beyond the end of a device succeeds");
+  if (place.end() > machine->disk.size_min()) machine->mark(StorageMark::allocate_grew);
+  machine->disk.grow(place.end(), true);
+  machine->disk.promise(place.grains);
+  co_return Result<void>();
+}
+
+Task<Result<void>> do_write_through(StorageMachine* machine, StorageEvent event) {
+  const StorageSetup& setup = machine->setup;
+  const size_t index = event.a % setup.zones.size();
+  const GrainRange range{static_cast<size_t>(setup.begins[index] / grain_size),
+                         static_cast<size_t>(setup.zones[index].size / grain_size)};
+  if (machine->disk.is_being_written(range)) co_return Result<void>();
+  Change change(*machine, StorageMark::stopped_by_write_through);
+  const bool fits_device = range.end() * grain_size <= setup.device_size;
+  const bool has_room = setup.is_device() ? fits_device : !setup.has_capacity || machine->disk.is_promised(range);
+  const DiskModel::Write write = machine->disk.begin_write(range, true);
+  const ZoneIndex zone = static_cast<ZoneIndex>(index);
+  const Result<void> result = co_await (*machine->storage)->write_through(zone);
+  machine->note_faults();
+  if (is_refused_allocation(*machine, result, has_room, true)) {
+    machine->disk.end_write(write, DiskModel::End::unknown);
+    co_return Result<void>();
+  }
+  change.end(result, true, {zone_part(*machine, zone)});
+  machine->disk.end_write(write, end_of(result, true));
+  if (!result.has_value()) co_return Result<void>();
+  machine->disk.promise(range);
+  machine->mark(StorageMark::written_through);
+  co_return Result<void>();
+}
+
+Task<Result<void>> do_watch(StorageMachine* machine) {
+  const Result<void> result = co_await (*machine->storage)->wait_until_stopped();
+  machine->hash.mix(result.has_value() ? 300 : static_cast<uint64_t>(result.error().code));
+  if (result.has_value()) {
+    const bool is_stopped = !machine->has_storage() || (*machine->storage)->is_stopped();
+    FUZZ_CHECK(is_stopped, "a wait for the stop ends, and the storage goes on");
+    machine->mark(StorageMark::watch_told);
+  } else if (result.error().code == ErrorCode::closed) {
+    FUZZ_CHECK(machine->is_closing, "a wait for the stop finds the storage closed, which it is not");
+    machine->mark(StorageMark::watch_closed);
+  } else {
+    FUZZ_CHECK(result.error().code == ErrorCode::cancelled, "a wait for the stop fails");
+    FUZZ_CHECK(machine->is_cancelled || machine->is_closing || machine->calls_live_count == 0,
+               "a wait for the stop is cancelled though nobody asked for it");
+  }
+  co_return Result<void>();
+}
+
+}  // namespace
+
+Task<Result<void>> make_call(StorageMachine* machine, Scope* scope, StorageEvent event) {
+  const bool is_watch = event.action == StorageAction::watch;
+  const Duration delay(event.b % 3 == 0 ? 0 : event.c % 200'000);
+  const Result<void> slept = co_await sleep_for(delay);
+  Result<void> done;
+  const bool writes = event.action == StorageAction::write || event.action == StorageAction::write_cached ||
+                      event.action == StorageAction::write_through;
+  if (machine->has_storage() && writes && machine->is_stopped) {
+    done = co_await do_refused_write(machine, event);
+  } else if (machine->has_storage() && (slept.has_value() || event.c % 2 == 0)) {
+    if (event.action == StorageAction::read) done = co_await do_read(machine, event);
+    if (event.action == StorageAction::write) done = co_await do_write(machine, event);
+    if (event.action == StorageAction::write_cached) done = co_await do_write(machine, event);
+    if (event.action == StorageAction::sync) done = co_await do_sync(machine);
+    if (event.action == StorageAction::allocate) done = co_await do_allocate(machine, event);
+    if (event.action == StorageAction::write_through) done = co_await do_write_through(machine, event);
+    if (is_watch) done = co_await do_watch(machine);
+  }
+  if (!is_watch && --machine->calls_live_count == 0) scope->cancel();
+  co_return done;
+}
+
+}  // namespace spindle::fuzz
