@@ -33,12 +33,8 @@ class Change {
     const Error& error = result.error();
     machine_.hash.mix(static_cast<uint64_t>(error.number));
     switch (error.code) {
-      case ErrorCode::cancelled:
-        FUZZ_CHECK(machine_.is_cancelled || machine_.is_closing, "a change is cancelled though nobody asked for it");
-        return machine_.mark(StorageMark::call_cancelled);
-      case ErrorCode::closed:
-        FUZZ_CHECK(machine_.is_closing, "a change finds the storage closed, which it is not");
-        return machine_.mark(StorageMark::call_closed);
+      case ErrorCode::cancelled: return machine_.check_cancelled();
+      case ErrorCode::closed: return machine_.check_closed();
       case ErrorCode::poisoned: return check_poisoned(is_stopped);
       case ErrorCode::system:
       case ErrorCode::short_transfer: return check_failed(error, has_room, parts);
@@ -69,6 +65,7 @@ class Change {
     FUZZ_CHECK(storage.is_stopped(), "a failed change does not stop the storage");
     if (machine_.is_stopped) return machine_.mark(StorageMark::failed_after_stop);
     machine_.is_stopped = true;
+    machine_.stop_reason = storage.stop_reason();
     machine_.mark(stops_);
     const std::string& reason = storage.stop_reason();
     for (const std::string& part : parts) {

@@ -37,6 +37,7 @@ constexpr const char* mark_names[] = {
     "a write into promised space",
     "space promised before a loss of power",
     "a call cancelled",
+    "a call cancelled by the drop of its storage",
     "a call that found the storage closed",
     "a write cancelled in part",
     "moved with calls under way",
@@ -55,14 +56,19 @@ static_assert(static_cast<size_t>(StorageMark::marks_end) == sizeof(mark_names) 
 
 constexpr const char* zone_names[] = {"superblock", "journal", "trailer", "index", "values", "grid", "spare"};
 
+/// What write_through() writes at once; see io/storage.cpp.
+constexpr uint64_t zeroes_size_max = uint64_t{1} << 20;
+
 void add_zones(StorageSetup& setup, Random& random) {
   const size_t zones_count = random.between(1, std::size(zone_names));
   const uint64_t sectors_max = random.chance(1, 4) ? 200 : 24;
+  const bool is_large = random.chance(1, 24);
   uint64_t end = 0;
   for (size_t index = 0; index < zones_count; ++index) {
     ZoneOptions zone;
     zone.name = zone_names[index];
     zone.size = random.between(1, sectors_max) * setup.sector_size;
+    if (index == 0 && is_large) zone.size += zeroes_size_max;
     if (random.chance(1, 2)) zone.alignment = random.between(1, 20) * setup.sector_size;
     const bool is_last = index + 1 == zones_count;
     if (is_last && random.chance(1, 2)) {

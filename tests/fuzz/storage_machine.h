@@ -71,6 +71,7 @@ enum class StorageMark : uint8_t {
   promised_written,
   promised_after_power_loss,
   call_cancelled,
+  call_cancelled_by_drop,
   call_closed,
   write_cancelled_in_part,
   moved_under_way,
@@ -120,6 +121,9 @@ class StorageMachine {
   void note_faults();
   /// An errno that the disk or its faults can explain, apart from failed transfers and full disks.
   bool is_passing(const Error& error) const noexcept;
+  /// A call ended so: was it asked for?
+  void check_cancelled();
+  void check_closed();
   /// A Storage has been opened: nothing is known to be wrong.
   void note_opened();
   /// No call is under way.
@@ -139,6 +143,7 @@ class StorageMachine {
   bool is_made = false;       ///< the file has a size that its zones need
   bool is_making = false;     ///< create() is under way: anything may be there
   bool is_stopped = false;
+  std::string stop_reason;    ///< as it was when the storage stopped
   bool is_cancelled = false;  ///< the batch was
   bool is_closing = false;    ///< the Storage goes, or is gone, while calls are under way
   uint32_t calls_live_count = 0;

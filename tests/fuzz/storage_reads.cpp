@@ -28,12 +28,8 @@ class Reading {
     const Error& error = result.error();
     machine_.hash.mix(error.transferred);
     switch (error.code) {
-      case ErrorCode::cancelled:
-        FUZZ_CHECK(machine_.is_cancelled || machine_.is_closing, "a read is cancelled though nobody asked for it");
-        return machine_.mark(StorageMark::call_cancelled);
-      case ErrorCode::closed:
-        FUZZ_CHECK(machine_.is_closing, "a read finds the storage closed, which it is not");
-        return machine_.mark(StorageMark::call_closed);
+      case ErrorCode::cancelled: return machine_.check_cancelled();
+      case ErrorCode::closed: return machine_.check_closed();
       case ErrorCode::end_of_file:
         FUZZ_CHECK(place.end() > size_min_, "a read finds the end of a file that goes on");
         FUZZ_CHECK(error.transferred < place.size, "a read of everything finds the end of the file");
