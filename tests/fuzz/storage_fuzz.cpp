@@ -105,7 +105,8 @@ void add_faults(StorageSetup& setup, Random& random) {
   if (!setup.is_storm) return;
   rates = FaultRates();
   constexpr Fault passing[] = {Fault::again, Fault::interrupted, Fault::cancelled};
-  rates.set(passing[random.below(3)], static_cast<uint32_t>(random.between(850'000, 980'000)));
+  const Fault chosen = passing[random.below(3)];
+  rates.set(chosen, static_cast<uint32_t>(random.between(850'000, 980'000)));
 }
 
 StorageSetup setup_of(uint64_t seed) {
