@@ -153,7 +153,8 @@ bool is_refused_allocation(StorageMachine& machine, const Result<void>& result, 
   const bool is_full = error.number == ENOSPC;
   if (!is_full && !machine.is_passing(error)) return false;
   FUZZ_CHECK(writes || is_stopped == machine.is_stopped || !is_full, "a full disk stops an allocation for good");
-  if (is_stopped != machine.is_stopped) return false;
+  // Of a write it may be that came after another call's failure.
+  if (is_stopped != machine.is_stopped || (writes && is_stopped)) return false;
   const bool may_be_write = writes && !machine.has_storage();
   FUZZ_CHECK(!is_full || !has_room || may_be_write, "no space for what has its space already");
   machine.mark(StorageMark::allocate_refused);
@@ -199,7 +200,8 @@ Task<Result<void>> do_write_through(StorageMachine* machine, StorageEvent event)
     machine->disk.end_write(write, DiskModel::End::unknown);
     co_return Result<void>();
   }
-  change.end(result, true, {zone_part(*machine, zone)});
+  const bool was_allocated = has_room || !machine->is_stopped;
+  change.end(result, was_allocated, {zone_part(*machine, zone)});
   machine->disk.end_write(write, end_of(result, true));
   if (!result.has_value()) co_return Result<void>();
   machine->disk.promise(range);

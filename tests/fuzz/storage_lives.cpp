@@ -280,6 +280,7 @@ Task<Result<void>> do_control(StorageMachine* machine, StorageEvent event) {
     case StorageAction::kill:
     case StorageAction::lose_power:
       machine->death_in_steps = event.a % 8 == 0 ? 0 : event.a / 8 % 300;
+      machine->death_removes_file = event.b % 8 == 0 && !machine->setup.is_device();
       machine->death_loses_power = event.action == StorageAction::lose_power;
       break;
     default: break;

@@ -92,6 +92,12 @@ void StorageMachine::die(bool loses_power) {
     }
     if (loses_power && disk.is_anything_promised()) mark(StorageMark::promised_after_power_loss);
   }
+  if (death_removes_file) {
+    if (left != nullptr) host.files().unlink(setup.path);
+    host.files().settle();
+    disk = DiskModel(disk.grains_count());
+    is_made = death_removes_file = false;
+  }
   hash.mix(500, loses_power, world.steps_count());
   host.restart();
 }

@@ -149,7 +149,7 @@ class StorageMachine {
   uint32_t calls_live_count = 0;
   std::optional<uint64_t> death_in_steps;
   bool death_loses_power = false;
-  bool has_promise_through_power_loss = false;
+  bool death_removes_file = false;  ///< somebody else does, before the restart
 
  private:
   Coverage& coverage_;
