@@ -133,7 +133,8 @@ Task<Result<void>> StorageOpening::create() {
   co_return fail(ErrorCode::end_of_file, "the device of a storage is smaller than its zones");
 }
 
-// What was in the file goes first: it reads as zeroes then.
+// What was in the file goes first: it reads as zeroes then. A file that was there may have been left by a create() that
+// died: nothing says that its name is durable.
 Task<Result<void>> StorageOpening::give_size() {
   if (size_ > 0) co_await ok(file_->truncate(0));
   is_grown_ = !is_made_;
@@ -141,7 +142,7 @@ Task<Result<void>> StorageOpening::give_size() {
   co_await ok(file_->truncate(size));
   co_await ok(file_->sync());
   size_ = size;
-  if (is_made_) co_await ok(sync_directory(parent_of(path_)));
+  co_await ok(sync_directory(parent_of(path_)));
   co_return Result<void>();
 }
 

@@ -55,6 +55,7 @@ extern const Fuzzer node_pool_fuzzer;
 extern const Fuzzer message_pool_fuzzer;
 extern const Fuzzer file_fuzzer;
 extern const Fuzzer file_ring_fuzzer;
+extern const Fuzzer storage_fuzzer;
 extern const Fuzzer canary_fuzzer;
 
 /// Reports a failed check of a fuzzer and ends the process.

@@ -17,8 +17,10 @@ namespace spindle::fuzz {
 
 namespace {
 
-constexpr const Fuzzer* all_fuzzers[] = {&runtime_fuzzer, &node_pool_fuzzer, &message_pool_fuzzer,
-                                         &file_fuzzer,    &file_ring_fuzzer, &canary_fuzzer};
+constexpr const Fuzzer* all_fuzzers[] = {
+    &runtime_fuzzer,   &node_pool_fuzzer, &message_pool_fuzzer, &file_fuzzer,
+    &file_ring_fuzzer, &storage_fuzzer,   &canary_fuzzer,
+};
 constexpr uint64_t default_seconds = 5;
 
 // The command that repeats the run under way, written out by whatever ends the process.
