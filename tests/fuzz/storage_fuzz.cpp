@@ -225,9 +225,9 @@ RunResult run(const RunOptions& options, Coverage& coverage) {
   return {machine.hash.value(), machine.events.size()};
 }
 
-// 1, 74 and 237 reach every mark; the last one found a name that was not durable.
+// 10, 44 and 78 reach every mark; the last one found a name that was not durable.
 constexpr uint64_t fixed_seeds[] = {
-    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 74, 237, 7563619230605058683u};
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 44, 78, 1285748449675676342u};
 
 }  // namespace
 
