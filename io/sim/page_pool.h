@@ -32,6 +32,9 @@ class PagePool {
   /// One reference less; of no effect on page_none.
   void release(PageId page) noexcept;
   bool is_shared(PageId page) const noexcept { return references_[page] > 1; }
+  /// Several disks share the pool's pages. (While none do, a disk knows its shared pages without asking.)
+  void note_clone() noexcept { is_cloned_ = true; }
+  bool is_cloned() const noexcept { return is_cloned_; }
   std::byte* at(PageId page) noexcept { return chunks_[page / chunk_pages] + size_t{page % chunk_pages} * page_size; }
   const std::byte* at(PageId page) const noexcept {
     return chunks_[page / chunk_pages] + size_t{page % chunk_pages} * page_size;
@@ -46,6 +49,7 @@ class PagePool {
   std::vector<std::byte*> chunks_;
   std::vector<uint32_t> references_;  // by id
   std::vector<PageId> free_;          // the last one is the next to be given
+  bool is_cloned_ = false;
 };
 
 }  // namespace spindle

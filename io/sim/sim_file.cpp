@@ -154,7 +154,9 @@ void SimFile::write(uint64_t offset, std::span<const std::byte> memory, uint64_t
   for_each_page(offset, memory.size(), [&](uint64_t index, uint32_t begin, uint32_t here) {
     Page& page = page_at(index);
     note_change(page, index, sequence);
-    std::byte* const to = writable(page.current, index, here < page_size);
+    // Not asking for its references, which are far away.
+    const bool is_own = page.current != page_none && page.current != page.durable && !pool_.is_cloned();
+    std::byte* const to = is_own ? pool_.at(page.current) : writable(page.current, index, here < page_size);
     if (here == page_size && goes_past_cache()) {
       copy_past_cache(to, from);
     } else {
@@ -396,6 +398,7 @@ void SimFile::damage(uint64_t offset, std::span<const std::byte> memory) {
 }
 
 std::shared_ptr<SimFile> SimFile::clone(SimSpace& space) const {
+  pool_.note_clone();
   auto copy = std::make_shared<SimFile>(pool_, space, number_, kind_, size_);
   copy->links = links;
   copy->durable_size_ = durable_size_;
