@@ -222,6 +222,43 @@ TEST_CASE("whatever a loss of power leaves, a file that is published over anothe
   }
 }
 
+namespace {
+
+Task<Result<void>> publish_from_elsewhere(bool& is_done) {
+  File file = co_await ok(File::open("scratch/file", open_new));
+  Pages memory(512, 'n');
+  co_await ok(file.write_all_at(0, memory.all()));
+  co_await ok(publish(file, "scratch/file", "folder/final"));
+  is_done = true;
+  const Result<void> closed = co_await file.close();
+  co_return closed;
+}
+
+}  // namespace
+
+TEST_CASE("a file that was published from another directory is in one place, whatever a loss of power leaves") {
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    World world(seed);
+    Host& host = world.add_host("a", sectors_of(512));
+    REQUIRE(host.files().make_directory("folder") == 0);
+    REQUIRE(host.files().make_directory("scratch") == 0);
+    host.files().put("folder/final", filled(1024, 'o'));
+    bool is_done = false;
+    host.start(publish_from_elsewhere, is_done);
+    uint64_t both_count = 0;
+    at_every_step(world, host, [&](SimFiles image) {
+      REQUIRE(image.find("folder/final") != nullptr);
+      const std::vector<std::byte> content = image.find("folder/final")->content();
+      const bool is_new = content == filled(512, 'n');
+      CHECK((is_new || (!is_done && content == filled(1024, 'o'))));
+      const bool is_left = image.find("scratch/file") != nullptr;
+      both_count += is_new && is_left;
+      if (is_done) CHECK_FALSE(is_left);
+    });
+    CHECK(both_count > 0);
+  }
+}
+
 TEST_CASE("the crash images show what a rename without a sync of the file loses") {
   const Published published = publish_through_all_crashes({.size = 4 * 512, .syncs = false}, 1);
   CHECK(published.wrong_count > 0);

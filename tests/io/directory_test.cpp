@@ -143,6 +143,22 @@ Task<Result<void>> unlink_while_open(std::string folder) {
   co_return Result<void>();
 }
 
+Task<Result<void>> stat_of_null_device(FileStatus& status) {
+  status = co_await ok(stat_path("/dev/null"));
+  co_return Result<void>();
+}
+
+TEST_CASE("the device of a status is the one that holds the file, not the one that the file stands for") {
+  UringLoop ring;
+  FileStatus status;
+  ring.run_to_success(stat_of_null_device, status);
+  struct stat expected{};
+  REQUIRE(::stat("/dev/null", &expected) == 0);
+  CHECK(status.device == expected.st_dev);
+  CHECK(status.device != expected.st_rdev);
+  CHECK(status.number == expected.st_ino);
+}
+
 TEST_CASE("a file that was unlinked keeps its data until it is closed") { in_every_world(unlink_while_open); }
 
 Task<Result<void>> resize(std::string folder) {

@@ -17,6 +17,60 @@ namespace {
 
 using namespace std::chrono_literals;
 
+Task<Result<void>> write_durably_in_time() {
+  File file = co_await ok(File::open("data", open_direct));
+  Blocks memory(2, 7);
+  const Time deadline = Loop::current().now() + 1h;
+  WriteOptions options;
+  options.durable = true;
+  co_await ok(file.write_all_before(deadline, 0, memory.all(), options));
+  co_await ok(sleep_for(1h));
+  co_return Result<void>();
+}
+
+TEST_CASE("a durable write with a deadline survives a loss of power") {
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    World world(seed);
+    Host& host = world.add_host("a");
+    host.files().put("data", std::vector<std::byte>(4 * block_size));
+    host.start(write_durably_in_time);
+    REQUIRE(world.run(world.now() + 30min) == World::Outcome::out_of_time);
+    host.lose_power();
+    const std::vector<std::byte> content = host.files().find("data")->content();
+    CHECK(std::count(content.begin(), content.end(), std::byte{7}) == 2 * block_size);
+  }
+}
+
+Task<Result<void>> read_late(Error& error) {
+  File file = co_await ok(File::open("data", open_direct));
+  Blocks memory(1);
+  const Time deadline = Loop::current().now() + 50us;
+  const Result<void> read = co_await file.read_exact_before(deadline, 0, memory.all());
+  REQUIRE_FALSE(read.has_value());
+  error = read.error();
+  co_return Result<void>();
+}
+
+TEST_CASE("a request that fails by itself after its deadline has its own error") {
+  uint64_t timed_out_count = 0;
+  uint64_t failed_count = 0;
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    SimBackendOptions options;
+    options.latency_ns_min = 100'000;
+    options.latency_ns_max = 200'000;
+    options.faults.everywhere.set(Fault::transient_error, FaultRates::denominator);
+    Machine machine(seed, options);
+    machine.files().put("data", std::vector<std::byte>(block_size));
+    Error error;
+    REQUIRE(machine.run(read_late, error).has_value());
+    timed_out_count += error.code == ErrorCode::timed_out;
+    failed_count += error.code == ErrorCode::system && error.number == EIO;
+  }
+  CHECK(timed_out_count + failed_count == 40);
+  CHECK(timed_out_count > 5);
+  CHECK(failed_count > 5);
+}
+
 Task<Result<void>> fill_disk() {
   File file = co_await ok(File::open("data", open_direct));
   Blocks memory(8, 1);

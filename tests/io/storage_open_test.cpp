@@ -3,12 +3,16 @@
 
 #include <optional>
 
+#include "runtime/combinators.h"
+#include "runtime/sleep.h"
 #include "tests/io/bad_disk.h"
 #include "tests/io/every_world.h"
 #include "tests/io/storage_fixture.h"
 
 namespace spindle {
 namespace {
+
+using namespace std::chrono_literals;
 
 Task<Result<void>> make_and_make_again(std::string folder) {
   const std::string path = folder + "/data";
@@ -50,6 +54,65 @@ Task<Result<void>> make_and_make_again(std::string folder) {
 
 TEST_CASE("a new storage has the size that its zones need, reads as zeroes, and is not made over another unasked") {
   in_every_world(make_and_make_again);
+}
+
+Task<Result<void>> add_behind_allocated(std::string folder) {
+  const ZoneOptions growing[] = {{.name = "head", .size = 8 * sector, .size_present_min = sector}};
+  const std::span<const ZoneOptions> first(growing);
+  Storage storage = co_await ok(Storage::create(folder + "/data", first));
+  co_await ok(storage.allocate(head, 6 * sector, 2 * sector));
+  co_await ok(storage.allocate(head, 0, sector));
+  const ZoneOptions absent{.name = "absent", .size = sector};
+  check_code(storage.add_zone(absent), ErrorCode::end_of_file);
+  const ZoneOptions behind{.name = "behind", .size = 4 * sector, .size_present_min = 0};
+  const Result<ZoneIndex> added = storage.add_zone(behind);
+  CHECK(added.has_value());
+  co_return Result<void>();
+}
+
+TEST_CASE("what was allocated counts for the zones that are added, in whatever order it was") {
+  in_every_world(add_behind_allocated);
+}
+
+struct Growth {
+  bool is_locked = false;
+  uint64_t size;
+};
+
+Task<Result<void>> grow_under_lock(std::string path, Growth* growth) {
+  File file = co_await ok(File::open(path, open_cached));
+  co_await ok(file.lock(LockMode::exclusive));
+  growth->is_locked = true;
+  co_await ok(sleep_for(20ms));
+  co_await ok(file.truncate(growth->size));
+  co_return co_await file.close();
+}
+
+Task<Result<void>> open_when_locked(std::string path, Growth* growth, bool fits) {
+  while (!growth->is_locked) co_await ok(sleep_for(1ms));
+  const Result<Storage> opened = co_await Storage::open(path, zones);
+  if (fits) {
+    CHECK(opened.has_value());
+  } else {
+    check_code(opened, ErrorCode::end_of_file);
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> open_what_changes(std::string folder, bool fits) {
+  const std::string path = folder + "/data";
+  co_await ok(make_file(path, fits ? sector : 2 * size_made, 1));
+  Growth growth{.size = fits ? size_made : sector};
+  auto growing = grow_under_lock(path, &growth);
+  auto opening = open_when_locked(path, &growth, fits);
+  const auto both = co_await when_all_settled(std::move(growing), std::move(opening));
+  CHECK(std::get<0>(both).has_value());
+  CHECK(std::get<1>(both).has_value());
+  co_return Result<void>();
+}
+
+TEST_CASE("the size of a storage is the one that its file has when the lock is had") {
+  for (const bool fits : {true, false}) in_every_world(open_what_changes, bool{fits});
 }
 
 Task<Result<void>> take_empty(std::string folder) {
