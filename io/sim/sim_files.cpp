@@ -415,7 +415,8 @@ void SimFiles::lose_power(SimFile& file, uint32_t sector_size, Random& random) {
   file.lose_power(sector_size, random);
   size_t index = 0;
   for (const auto& [sector, damage] : removed) {
-    if (sector_at(sector.second) == before[index++]) continue;
+    const bool is_as_before = sector_at(sector.second) == before[index++];
+    if (is_as_before || sector.second >= file.size()) continue;
     file.watch(sector.second);
     record_.add(file.number(), sector.second, damage);
     if (damage.fault == Fault::latent_error) file.make_unreadable(sector.second, sector_size);

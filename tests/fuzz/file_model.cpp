@@ -1,72 +1,17 @@
 #include "tests/fuzz/file_model.h"
 
 #include <algorithm>
-#include <cinttypes>
-#include <cstdio>
 #include <cstring>
 
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/file_grains.h"
 
 namespace spindle::fuzz {
 
 namespace {
 
-constexpr GrainBytes zeroes{};
-
-const std::byte* bytes_of(const GrainValue& value) noexcept { return value == nullptr ? zeroes.data() : value->data(); }
-
-bool is_same(const GrainValue& left, const GrainValue& right) noexcept {
-  return left == right || std::memcmp(bytes_of(left), bytes_of(right), grain_size) == 0;
-}
-
-void add_value(std::vector<GrainValue>& values, const GrainValue& value) {
-  const bool is_there =
-      std::any_of(values.begin(), values.end(), [&](const auto& other) { return is_same(other, value); });
-  if (!is_there) values.push_back(value);
-}
-
-void add_values(std::vector<GrainValue>& values, const std::vector<GrainValue>& others) {
-  for (const GrainValue& value : others) add_value(values, value);
-}
-
 const GrainState& zero_state() noexcept {
   static const GrainState state{0, {nullptr}, false, false, false, false, false};
   return state;
-}
-
-/// The part of grain `index` in [begin, end), relative to it.
-struct Part {
-  size_t first;
-  size_t last;  // exclusive
-  Part(uint64_t index, uint64_t begin, uint64_t end) noexcept
-      : first(
-            static_cast<size_t>(std::clamp(begin, index * grain_size, (index + 1) * grain_size) - index * grain_size)),
-        last(static_cast<size_t>(std::clamp(end, index * grain_size, (index + 1) * grain_size) - index * grain_size)) {}
-  bool is_empty() const noexcept { return first >= last; }
-  bool is_whole() const noexcept { return first == 0 && last == grain_size; }
-};
-
-/// Some of it is not the content of the write.
-bool is_edge(const Change& change, uint64_t index) noexcept {
-  return !Part(index, change.offset, change.end()).is_whole();
-}
-
-bool matches(const GrainValue& value, std::span<const std::byte> seen, size_t first) noexcept {
-  return std::memcmp(bytes_of(value) + first, seen.data(), seen.size()) == 0;
-}
-
-bool matches_any(const Watch::Grain& grain, std::span<const std::byte> seen, size_t first) {
-  if (grain.is_anything) return true;
-  for (const GrainValue& value : grain.values) {
-    if (matches(value, seen, first)) return true;
-  }
-  if (!grain.is_mixed) return false;
-  for (size_t at = 0; at < seen.size(); ++at) {
-    const bool is_known = std::any_of(grain.values.begin(), grain.values.end(),
-                                      [&](const auto& value) { return bytes_of(value)[first + at] == seen[at]; });
-    if (!is_known) return false;
-  }
-  return true;
 }
 
 }  // namespace
@@ -104,7 +49,7 @@ uint64_t FileModel::grain_begin_of(const Change& change) noexcept {
 uint64_t FileModel::grain_end_of(const Change& change) const noexcept {
   switch (change.kind) {
     case Change::Kind::write: return (change.block_end + grain_size - 1) / grain_size;
-    case Change::Kind::hole: return std::min<uint64_t>(grains_.size(), (change.end() + grain_size - 1) / grain_size);
+    case Change::Kind::hole: return (change.end() + grain_size - 1) / grain_size;
     case Change::Kind::truncate: return grains_.size();
     case Change::Kind::allocate: return 0;
   }
@@ -145,7 +90,9 @@ void FileModel::begin(Change& change) {
 
 void FileModel::disturb(Watch& watch, const Change& change) const {
   const uint64_t first = std::max(grain_begin_of(change), watch.grain_first());
-  const uint64_t end = std::min(grain_end_of(change), watch.grain_first() + watch.grains.size());
+  // Where nothing was written there can be damage, which a cut takes away.
+  const uint64_t change_end = change.kind == Change::Kind::truncate ? UINT64_MAX : grain_end_of(change);
+  const uint64_t end = std::min(change_end, watch.grain_first() + watch.grains.size());
   for (uint64_t index = first; index < end; ++index) {
     Watch::Grain& grain = watch.grains[index - watch.grain_first()];
     add_values(grain.values, state_at(index).values);
@@ -181,14 +128,20 @@ void FileModel::change_grain(const Change& change, const ChangeOutcome& outcome,
   }
   if (outcome.edges_are_unknown && is_edge(change, index)) next.is_anything = true;
   next.sequence = sequence;
-  next.is_forgotten = outcome.is_forgotten;
+  // What was zero already, the file system need not have touched.
+  const bool may_be_idle = change.kind != Change::Kind::write &&
+                           std::any_of(before.values.begin(), before.values.end(),
+                                       [&](const GrainValue& value) { return is_same(value, next.values.front()); });
+  next.is_forgotten = outcome.is_forgotten || ((may_be_idle || !is_reached) && before.is_forgotten);
   if (outcome.is_whole && change.is_durable) history.clear();
   history.push_back(std::move(next));
 }
 
 void FileModel::change_size(const Change& change, const ChangeOutcome& outcome, uint64_t sequence) {
   if (change.kind == Change::Kind::hole) return;
+  const bool grows = change.kind == Change::Kind::write && change.block_end > size_high();
   SizeState next{sequence, sizes_.back().ranges, outcome.is_forgotten};
+  if (!outcome.is_whole) next.is_forgotten |= sizes_.back().is_forgotten;
   if (change.kind == Change::Kind::truncate) {
     if (outcome.is_whole) next.ranges.clear();
     next.ranges.push_back(SizeRange{change.size, change.size});
@@ -209,12 +162,12 @@ void FileModel::change_size(const Change& change, const ChangeOutcome& outcome, 
       }
     }
   }
-  const bool grows = change.kind == Change::Kind::write && change.block_end > size_high();
-  if (outcome.is_whole && grows) {
+  if (grows) {
     // It grew step by step, and may have been longer for a moment. What is durable was synced after that.
+    const bool is_synced = outcome.is_whole && change.is_durable;
     SizeState moment{sequence, {SizeRange{size_low(), change.block_end}}, outcome.is_forgotten};
-    if (!change.is_durable) sizes_.push_back(std::move(moment));
-    if (change.is_durable && change.block_end > change.end()) sizes_.clear();
+    if (!is_synced) sizes_.push_back(std::move(moment));
+    if (is_synced && change.block_end > change.end()) sizes_.clear();
   }
   sizes_.push_back(std::move(next));
   size_latest_ = size_high();
@@ -233,104 +186,6 @@ void FileModel::end(Change& change, const ChangeOutcome& outcome, uint64_t seque
   }
   change_size(change, outcome, sequence);
   for (Watch* const watch : watches_) widen(*watch);
-}
-
-void FileModel::begin(Watch& watch) {
-  watches_.push_back(&watch);
-  const uint64_t end = (watch.offset + watch.size + grain_size - 1) / grain_size;
-  watch.grains.clear();
-  for (uint64_t index = watch.grain_first(); index < end; ++index) {
-    const GrainState& state = state_at(index);
-    watch.grains.push_back(Watch::Grain{state.values, state.is_anything, state.is_mixed, false});
-  }
-  watch.size_low = size_low();
-  watch.size_high = size_high();
-  for (const Change* const change : changes_) disturb(watch, *change);
-}
-
-void FileModel::end(Watch& watch) { std::erase(watches_, &watch); }
-
-void FileModel::learn(GrainState& state, std::span<const std::byte> seen, size_t first, bool is_last,
-                      ReadFindings& findings) {
-  if (state.is_known()) return;
-  const bool is_whole = first == 0 && (seen.size() == grain_size || is_last);
-  if (!is_whole) {
-    if (state.is_anything || state.is_mixed) return;
-    std::erase_if(state.values, [&](const GrainValue& value) { return !matches(value, seen, first); });
-    return;
-  }
-  const bool is_new = matches(state.values.back(), seen, first);
-  const bool is_former = !is_new && std::any_of(state.values.begin(), state.values.end(),
-                                                [&](const GrainValue& value) { return matches(value, seen, first); });
-  if (state.is_from_power_loss) {
-    ++(is_new ? findings.new_count : is_former ? findings.old_count : findings.garbage_count);
-  } else {
-    ++findings.undecided_count;
-  }
-  auto value = std::make_shared<GrainBytes>();
-  std::memcpy(value->data(), seen.data(), seen.size());
-  state.values.assign(1, std::move(value));
-  state.is_anything = state.is_mixed = false;
-}
-
-ReadFindings FileModel::compare(const Watch& watch, std::span<const std::byte> bytes, const std::vector<bool>& skipped,
-                                uint32_t sector_size, bool can_learn) {
-  ReadFindings findings;
-  ReadFindings before;
-  uint64_t wrong_sector = UINT64_MAX;
-  uint64_t sector = UINT64_MAX;
-  const auto note_sector_end = [&] {
-    const int kinds = (findings.old_count > before.old_count) + (findings.new_count > before.new_count) +
-                      (findings.garbage_count > before.garbage_count);
-    if (kinds > 1) ++findings.torn_count;
-    before = findings;
-  };
-  const uint64_t end = watch.offset + bytes.size();
-  for (size_t place = 0; place < watch.grains.size(); ++place) {
-    const uint64_t index = watch.grain_first() + place;
-    const Part part(index, watch.offset, end);
-    if (part.is_empty() || skipped[place]) continue;
-    if (index * grain_size / sector_size != sector) note_sector_end();
-    sector = index * grain_size / sector_size;
-    Watch::Grain grain = watch.grains[place];
-    if (!grain.is_disturbed) {  // others that read it meanwhile may have learned what it is
-      const GrainState& state = state_at(index);
-      grain = Watch::Grain{state.values, state.is_anything, state.is_mixed, false};
-    }
-    findings.disturbed_count += grain.is_disturbed;
-    const std::span<const std::byte> seen =
-        bytes.subspan(index * grain_size + part.first - watch.offset, part.last - part.first);
-    if (!matches_any(grain, seen, part.first)) {
-      findings.wrong_sectors += wrong_sector != sector;
-      wrong_sector = sector;
-      findings.wrong_offset = index * grain_size;
-    } else if (can_learn && !grain.is_disturbed) {
-      const bool is_last = is_size_known() && end == size_low();
-      learn(history_at(index).back(), seen, part.first, is_last, findings);
-    }
-  }
-  note_sector_end();
-  return findings;
-}
-
-void FileModel::print(uint64_t index, std::span<const std::byte> seen) const {
-  const auto print_words = [](std::span<const std::byte> bytes) {
-    for (size_t at = 0; at + 8 <= bytes.size(); at += 248) {
-      uint64_t word = 0;
-      std::memcpy(&word, bytes.data() + at, 8);
-      std::fprintf(stderr, " %016" PRIx64, word);
-    }
-    std::fprintf(stderr, "\n");
-  };
-  std::fprintf(stderr, "  offset %" PRIu64 ", seen:", index * grain_size);
-  print_words(seen);
-  if (index >= grains_.size()) return;
-  for (const GrainState& state : grains_[index]) {
-    std::fprintf(stderr, "  state %" PRIu64 "%s%s%s%s\n", state.sequence, state.is_anything ? ", anything" : "",
-                 state.is_mixed ? ", mixed" : "", state.is_written ? ", written" : "",
-                 state.is_forgotten ? ", forgotten" : "");
-    for (const GrainValue& value : state.values) print_words(std::span<const std::byte>(bytes_of(value), grain_size));
-  }
 }
 
 bool FileModel::is_size_known() const noexcept {
@@ -370,6 +225,7 @@ void FileModel::cut_after(uint64_t size, uint64_t sequence) {
     History& history = grains_[index];
     GrainState next = after(history.back(), cut, index, 0);
     next.is_from_power_loss = history.back().is_from_power_loss;
+    next.is_forgotten = history.back().is_forgotten && history.size() > 1;
     next.sequence = sequence;
     if (history.size() == 1) history.clear();
     history.push_back(std::move(next));

@@ -204,6 +204,8 @@ Task<Result<void>> publish_at(FileMachine& machine, Slot& slot, NamePlace from, 
   }
   const bool is_refused = !result.has_value() && (was_poisoned || result.error().code == ErrorCode::poisoned);
   FUZZ_CHECK(!is_refused || !happened, "a file was published whose sync had failed");
+  const bool is_cancelled = !result.has_value() && result.error().code == ErrorCode::cancelled;
+  FUZZ_CHECK(!is_cancelled || !happened, "a publish was cancelled after its rename");
   pending.end(happened);
   const uint64_t own = pieces.empty() ? 0 : machine.sequence();
   note_published(machine, attempt, node, from, to, result, covers, own);

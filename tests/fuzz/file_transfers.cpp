@@ -280,6 +280,8 @@ void end_write(FileMachine& machine, Attempt& attempt, ChangeInFlight& change, c
   const ChangeOutcome changed = outcome_of_write(machine, attempt, extent, node, outcome, was_damaged);
   if (changed.may_be_garbage && !changed.is_whole) machine.mark(FileMark::failed_write_read_back);
   change.end(changed);
+  // A durable ragged write may sync the file.
+  if (changed.is_forgotten && extent.is_bounced) node.file.note_sync_failed(machine.sequence());
   note_write(machine, extent, outcome, size_before);
 }
 
