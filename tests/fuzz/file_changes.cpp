@@ -23,11 +23,10 @@ Task<Result<void>> sync_file(FileMachine& machine, FileEvent event) {
     result = co_await slot->file->sync_data();
   }
   attempt.end(result);
-  if (result.has_value()) {
-    node.file.note_synced(covers);
-  } else if (attempt.rose(Fault::failed_sync)) {
-    node.file.note_sync_failed(covers);
-  }
+  // Of two at once, of which one failed, the other may have come after it, and says nothing.
+  const bool may_have_failed = attempt.rose(Fault::failed_sync);
+  if (result.has_value() && !may_have_failed) node.file.note_synced(covers);
+  if (!result.has_value() && may_have_failed) node.file.note_sync_failed(covers);
   co_return Result<void>();
 }
 

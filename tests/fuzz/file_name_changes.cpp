@@ -114,8 +114,9 @@ Task<Result<void>> sync_names(FileMachine& machine, FileEvent event) {
   attempt.end(is_missing ? Result<void>() : result);
   FUZZ_CHECK(!result.has_value() || node != nullptr, "a directory was synced that is not there");
   if (node == nullptr) co_return Result<void>();
-  if (result.has_value()) machine.names.note_synced(node->id, covers);
-  if (!result.has_value() && attempt.rose(Fault::failed_sync)) machine.names.note_sync_failed(node->id, covers);
+  const bool may_have_failed = attempt.rose(Fault::failed_sync);  // another one, at the same time
+  if (result.has_value() && !may_have_failed) machine.names.note_synced(node->id, covers);
+  if (!result.has_value() && may_have_failed) machine.names.note_sync_failed(node->id, covers);
   co_return Result<void>();
 }
 
@@ -167,12 +168,13 @@ std::optional<NamePlace> name_of_node(const FileMachine& machine, const Node& no
 void note_published(FileMachine& machine, const Attempt& attempt, Node& node, NamePlace from, NamePlace to,
                     const Result<void>& result, uint64_t covers, uint64_t own) {
   Node* const directories[] = {machine.directory_of(to.directory), machine.directory_of(from.directory)};
-  if (result.has_value()) {
+  const bool may_have_failed = attempt.rose(Fault::failed_sync);
+  if (result.has_value() && !may_have_failed) {
     node.file.note_synced(covers);
     for (const Node* const directory : directories) machine.names.note_synced(directory->id, covers, own);
     return;
   }
-  if (!attempt.rose(Fault::failed_sync)) return;
+  if (result.has_value() || !may_have_failed) return;
   node.file.note_sync_failed(covers);
   for (const Node* const directory : directories) {
     if (directory != nullptr) machine.names.note_sync_failed(directory->id, machine.sequence());

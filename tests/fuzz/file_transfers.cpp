@@ -64,8 +64,11 @@ Extent extent_of(const Slot& slot, const FileEvent& event) {
   extent.offset = event.b % region / unit * unit;
   extent.size = size_of(event, unit, extent.form == Form::ragged);
   if (is_odd) {
-    extent.offset += event.b / region % unit;
-    extent.size -= std::min(extent.size - 1, event.c / 64 % unit);
+    // A quarter begins with a block, another ends with one.
+    const uint64_t kind = event.d / 1048576 % 4;
+    if (kind != 0) extent.offset += event.b / region % unit;
+    if (kind != 1) extent.size -= std::min(extent.size - 1, event.c / 64 % unit);
+    if (kind == 1) extent.size += (unit - (extent.offset + extent.size) % unit) % unit;
     extent.memory_shift = event.d / 32768 % 4 == 0 ? 1 + event.d / 65536 % 511 : 0;
   }
   if (is_wrong) ++extent.offset;
