@@ -66,14 +66,15 @@ class SimFile {
   uint64_t allocated_size() const noexcept { return allocated_count_ * page_size; }
 
   // The acknowledged image.
-  /// Asks the processor for a page that a transfer is going to need: by the time that its latency is over, other
-  /// operations have been simulated, and it is there. Memory is what a large simulated disk waits for.
+  /// Asks the processor for the beginning of a page that a transfer is going to need: by the time that its latency is
+  /// over, other operations have been simulated, and it is there. The rest the processor fetches ahead by itself, and
+  /// better: to ask for a whole page fills what it has for misses.
   void prefetch(uint64_t offset, bool writes) const noexcept {
     const Page* const page = find_page(offset / page_size);
     if (page != nullptr && writes && goes_past_cache()) return __builtin_prefetch(page, 1);
     if (page == nullptr || page->current == page_none) return;
     const std::byte* const content = pool_.at(page->current);
-    for (uint32_t at = 0; at < page_size; at += 64) __builtin_prefetch(content + at, 0, 2);
+    for (uint32_t at = 0; at < prefetch_size; at += 64) __builtin_prefetch(content + at, 0, 2);
   }
   /// Copies what lies below size(); gives how much that is. Holes are zeroes.
   uint64_t read(uint64_t offset, std::span<std::byte> memory) const noexcept;
@@ -162,6 +163,7 @@ class SimFile {
     bool is_changed() const noexcept { return changed != 0 || is_allocated != is_durably_allocated; }
   };
   static constexpr uint32_t chunk_pages = 256;
+  static constexpr uint32_t prefetch_size = 512;
   static constexpr uint64_t pages_cached_max = 16 << 10;
   struct Chunk {
     Page pages[chunk_pages];

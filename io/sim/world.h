@@ -15,7 +15,7 @@
 //    loop and backend go. None of its code runs, destructors aside.
 // 2. The disk belongs to the host and survives its process.
 // 3. Same seed, same calls: same hash(), whatever compiler or build type.
-// One thread.
+// One thread. Another may take over after run(), or through a lock.
 #pragma once
 
 #include <cstdint>
@@ -146,6 +146,7 @@ class World {
  private:
   friend class Host;
   bool step_now() noexcept;
+  Outcome run_all(Time until) noexcept;
   Time next_event() const noexcept;
 
   uint64_t seed_;
