@@ -9,6 +9,7 @@
 // where the policy agrees. The other faults pass.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -102,12 +103,29 @@ class FaultPolicy {
   ~FaultPolicy() = default;
 };
 
+/// One draw of a fault: the operation of this number, from 1, that the trace submitted (see set_trace_id).
+struct FaultId {
+  uint32_t trace = 0;
+  uint32_t number = 0;
+  friend auto operator<=>(const FaultId&, const FaultId&) = default;
+};
+
+/// Asked before each fault that is going to happen; false: it does not.
+class FaultFilter {
+ public:
+  virtual bool allows(FaultId id, Fault fault) noexcept = 0;
+
+ protected:
+  ~FaultFilter() = default;
+};
+
 struct FaultPlan {
   FaultRates everywhere;
   uint32_t damage_max = UINT32_MAX;
   /// The first that holds an operation's offset has its rates; damage outside of it there is none.
   std::vector<FaultRegion> regions;
   FaultPolicy* policy = nullptr;  ///< borrowed
+  FaultFilter* filter = nullptr;  ///< borrowed
   uint64_t stall_ns_max = 50'000'000;
 };
 

@@ -1,7 +1,10 @@
-// A fuzzer with a planted bug, which has to fail: the proof that the harness reports what a fuzzer finds. The code
-// under test is a bounded queue of numbers that forgets one when it is full and wraps at its end at once.
+// A fuzzer with a planted bug, which has to fail: the proof that the harness reports what a fuzzer finds, and finds the
+// smallest run. The code under test is a bounded queue of numbers that forgets one when it is full and wraps at its end
+// at once. For that 7 pops move its beginning to the last place, of 7 values pushed before them, 8 more values fill it,
+// and one that it must not take shows it: 23 events are the least.
 #include <cstdint>
 #include <deque>
+#include <string>
 #include <vector>
 
 #include "runtime/random.h"
@@ -36,6 +39,7 @@ class QueueWithBug {
 };
 
 struct Event {
+  uint32_t number;
   bool is_push;
   uint64_t value;
 };
@@ -44,16 +48,18 @@ std::vector<Event> generate(uint64_t seed, uint64_t events_max) {
   std::vector<Event> events;
   for (uint64_t index = 0; index < events_max; ++index) {
     const uint64_t value = mix64(mix64(seed) + index);
-    events.push_back({value % 2 == 0, value});
+    events.push_back({0, value % 2 == 0, value});
   }
   return events;
 }
 
-RunResult run(const RunOptions& options, Coverage&) {
+std::string to_string(const Event& event) { return event.is_push ? "push" : "pop"; }
+
+RunResult run_events(const RunOptions&, std::span<const Event> events, Coverage&) {
   QueueWithBug queue;
   std::deque<uint64_t> model;
   RunResult result;
-  for (const Event& event : generate(options.seed, options.events_max)) {
+  for (const Event& event : events) {
     if (event.is_push) {
       const bool pushed = queue.push(event.value);
       FUZZ_CHECK(pushed == (model.size() < QueueWithBug::capacity), "the queue took what it has no room for");
@@ -75,6 +81,7 @@ constexpr uint64_t fixed_seeds[] = {1, 2, 3};
 
 }  // namespace
 
-const Fuzzer canary_fuzzer = {"canary", "has a planted bug and must fail", false, 20'000, fixed_seeds, {}, run};
+const Fuzzer canary_fuzzer = {"canary", "has a planted bug and must fail", false, 20'000, fixed_seeds,
+                              {},       run_as<generate, run_events>};
 
 }  // namespace spindle::fuzz

@@ -133,10 +133,11 @@ def hunt(build, limits):
     steps = [(f'unit tests of {name}', [str(build / 'tests' / f'{name}-test'), '--abort-after=1'], limits['unit'])
              for name in ('runtime', 'pools', 'io')]
     fuzz = build / 'tests' / 'spindle-fuzz'
+    shutil.rmtree(build / 'fuzz-failures', ignore_errors=True)  # seeds that found the mutant before
     if fuzz.is_file():
         listed = subprocess.run([str(fuzz), 'list'], capture_output=True, text=True).stdout.split('\n')
         for name in (line.split()[0] for line in listed if line.strip()):
-            if name != 'canary':
+            if not name.startswith('canary'):
                 steps.append((f'fuzzer {name}', [str(fuzz), name, '--seconds', str(limits['fuzz'])],
                               limits['fuzz'] * 2 + 60))
     began = time.monotonic()

@@ -1,0 +1,17 @@
+// spindle-fuzz: the fuzzers of this project as one program.
+#include "io/sim/fuzz_main.h"
+#include "tests/fuzz/fuzz.h"
+
+namespace {
+
+using namespace spindle::fuzz;
+
+// In the order in which `list` prints them.
+constexpr const Fuzzer* fuzzers[] = {
+    &runtime_fuzzer,   &node_pool_fuzzer, &message_pool_fuzzer, &file_fuzzer,
+    &file_ring_fuzzer, &storage_fuzzer,   &canary_fuzzer,
+};
+
+}  // namespace
+
+int main(int argc, char** argv) { return fuzz_main(argc, argv, fuzzers); }
