@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "io/sim/swarm.h"
 #include "runtime/random.h"
 
 namespace spindle::fuzz {
@@ -42,41 +43,25 @@ constexpr const char* action_names[] = {"open",
                                         "lose power"};
 static_assert(sizeof(action_names) / sizeof(action_names[0]) == file_action_count);
 
-struct Swarm {
-  uint32_t weights[file_action_count] = {};
-  uint32_t weights_sum = 0;
+struct Mix {
+  Swarm<FileAction, file_action_count> swarm;
   uint32_t cut_short_percent = 0;
   uint64_t events_count = 0;
 };
 
-// Each run leaves out about a third of the actions, and weighs the others. Files are always opened and written.
-Swarm swarm_of(uint64_t seed, uint64_t events_max) {
+// Files are always opened and written.
+Mix mix_of(uint64_t seed, uint64_t events_max) {
   Random random(mix64(seed ^ 0xf11e));
-  Swarm swarm;
-  for (uint32_t& weight : swarm.weights) {
-    const uint64_t draw = random.below(6);
-    weight = draw < 2 ? 0 : 8u << (draw - 2);
-  }
-  const auto weight_of = [&](FileAction action) -> uint32_t& { return swarm.weights[static_cast<size_t>(action)]; };
-  weight_of(FileAction::open) = 48;
-  weight_of(FileAction::write_exact) = std::max(weight_of(FileAction::write_exact), 16u);
-  weight_of(FileAction::read_exact) = std::max(weight_of(FileAction::read_exact), 16u);
+  Mix mix{Swarm<FileAction, file_action_count>(random)};
+  mix.swarm.set(FileAction::open, 48);
+  mix.swarm.raise(FileAction::write_exact, 16);
+  mix.swarm.raise(FileAction::read_exact, 16);
   const FileAction rare[] = {FileAction::kill, FileAction::lose_power, FileAction::drop, FileAction::remove_directory};
-  for (const FileAction action : rare) weight_of(action) = std::min(weight_of(action), 12u);
-  weight_of(FileAction::close) = std::max(weight_of(FileAction::close), 16u);
-  for (const uint32_t weight : swarm.weights) swarm.weights_sum += weight;
-  swarm.cut_short_percent = random.chance(1, 3) ? 0 : static_cast<uint32_t>(random.below(30));
-  swarm.events_count = random.between(std::min<uint64_t>(events_max, 40), events_max);
-  return swarm;
-}
-
-FileAction choose(const Swarm& swarm, uint64_t word) {
-  uint64_t at = word % swarm.weights_sum;
-  for (size_t index = 0; index < file_action_count; ++index) {
-    if (at < swarm.weights[index]) return static_cast<FileAction>(index);
-    at -= swarm.weights[index];
-  }
-  return FileAction::pause;
+  for (const FileAction action : rare) mix.swarm.limit(action, 12);
+  mix.swarm.raise(FileAction::close, 16);
+  mix.cut_short_percent = random.chance(1, 3) ? 0 : static_cast<uint32_t>(random.below(30));
+  mix.events_count = random.between(std::min<uint64_t>(events_max, 40), events_max);
+  return mix;
 }
 
 // Three levels: none, what passes and a little, and a lot.
@@ -98,17 +83,30 @@ FaultRates rates_of(Random& random) {
 
 const char* name_of(FileAction action) noexcept { return action_names[static_cast<size_t>(action)]; }
 
+std::string to_string(const FileEvent& event) {
+  constexpr const char* cuts[] = {"", ", timeout in ", ", race of ", ", deadline in "};
+  std::string text = name_of(event.action);
+  for (const uint32_t number : {event.a, event.b, event.c, event.d}) text += ' ' + std::to_string(number);
+  const bool is_cut = event.cut_short != CutShort::nobody;
+  if (is_cut) text += cuts[static_cast<size_t>(event.cut_short)] + std::to_string(event.delay_ns) + " ns";
+  return text;
+}
+
+std::string file_weights_text(uint64_t seed, uint64_t events_max) {
+  return mix_of(seed, events_max).swarm.text([](FileAction action) { return name_of(action); });
+}
+
 std::vector<FileEvent> generate_file_events(uint64_t seed, uint64_t events_max) {
-  const Swarm swarm = swarm_of(seed, events_max);
+  const Mix mix = mix_of(seed, events_max);
   std::vector<FileEvent> events;
-  events.reserve(swarm.events_count);
-  for (uint64_t index = 0; index < swarm.events_count; ++index) {
+  events.reserve(mix.events_count);
+  for (uint64_t index = 0; index < mix.events_count; ++index) {
     Random random(mix64(mix64(seed ^ 0xe7e) + index));
     FileEvent event;
-    event.action = choose(swarm, random.next());
+    event.action = mix.swarm.choose(random.next());
     const uint64_t percent = random.below(100);
     const uint64_t kind = random.below(3);
-    if (percent < swarm.cut_short_percent) event.cut_short = static_cast<CutShort>(kind + 1);
+    if (percent < mix.cut_short_percent) event.cut_short = static_cast<CutShort>(kind + 1);
     const uint64_t scale = random.below(3);
     const uint64_t delay = random.below(scale == 0 ? 5'000 : scale == 1 ? 200'000 : 2'000'000);
     event.delay_ns = static_cast<uint32_t>(delay);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "io/sim/sim_backend.h"
@@ -51,6 +52,7 @@ const char* name_of(FileAction action) noexcept;
 enum class CutShort : uint8_t { nobody, timeout, race, deadline };
 
 struct FileEvent {
+  uint32_t number = 0;
   FileAction action = FileAction::pause;
   CutShort cut_short = CutShort::nobody;
   uint32_t delay_ns = 0;
@@ -60,6 +62,9 @@ struct FileEvent {
   uint32_t d = 0;
 };
 
+std::string to_string(const FileEvent& event);
+/// The weights of a run's actions, for --verbose.
+std::string file_weights_text(uint64_t seed, uint64_t events_max);
 std::vector<FileEvent> generate_file_events(uint64_t seed, uint64_t events_max);
 /// A disk with a random part of all faults.
 SimBackendOptions file_disk_options(uint64_t seed);

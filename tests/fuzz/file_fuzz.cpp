@@ -82,14 +82,16 @@ constexpr const char* folder_name = "folder";
 /// The lives of a simulated host, one after the other.
 class Simulation {
  public:
-  Simulation(uint64_t seed, const std::vector<FileEvent>& events, bool is_verbose, Coverage& coverage)
-      : options_(file_disk_options(seed)),
-        world_(mix64(seed)),
+  Simulation(const RunOptions& run, std::span<const FileEvent> events, Coverage& coverage)
+      : options_(disk_options(run)),
+        world_(mix64(run.seed)),
         host_(prepare(world_, options_)),
-        machine_(folder_name, &host_.files(), &host_.options(), events, file_workers_count(seed), coverage),
+        machine_(folder_name, &host_.files(), &host_.options(), events, file_workers_count(run.seed), coverage),
         coverage_(coverage) {
-    machine_.is_verbose = is_verbose;
-    if (is_verbose) print_disk();
+    machine_.is_verbose = run.is_verbose;
+    if (!run.is_verbose) return;
+    std::printf("  weights: %s\n", file_weights_text(run.seed, run.events_max).c_str());
+    print_disk();
   }
 
   uint64_t run() {
@@ -102,6 +104,11 @@ class Simulation {
   }
 
  private:
+  static SimBackendOptions disk_options(const RunOptions& run) {
+    SimBackendOptions options = file_disk_options(run.seed);
+    options.faults.filter = run.faults;
+    return options;
+  }
   static Host& prepare(World& world, const SimBackendOptions& options) {
     Host& host = world.add_host("a", options);
     const int32_t made = host.files().make_directory(folder_name);
@@ -203,7 +210,7 @@ class TemporaryFolder {
 };
 
 /// The same events on the kernel's ring. False: there is none.
-bool run_on_ring(uint64_t seed, const std::vector<FileEvent>& events, bool is_verbose) {
+bool run_on_ring(uint64_t seed, std::span<const FileEvent> events, bool is_verbose) {
   UringOptions options;
   options.rare_ring_operations = seed % 2 == 0;
   Result<std::unique_ptr<UringBackend>> backend = UringBackend::create(options);
@@ -228,24 +235,23 @@ bool run_on_ring(uint64_t seed, const std::vector<FileEvent>& events, bool is_ve
   return true;
 }
 
-/// So many events at most for what is run on the ring beside the simulation, now and then.
-constexpr uint64_t ring_events_max = 200;
+/// The events up to this number are run on the ring beside the simulation, now and then.
+constexpr uint32_t ring_number_max = 200;
 constexpr uint64_t ring_share = 16;
 
-RunResult run_file(const RunOptions& options, Coverage& coverage) {
-  std::vector<FileEvent> events = generate_file_events(options.seed, options.events_max);
+RunResult run_file(const RunOptions& options, std::span<const FileEvent> events, Coverage& coverage) {
   RunResult result;
   result.events_count = events.size();
-  Simulation simulation(options.seed, events, options.is_verbose, coverage);
+  Simulation simulation(options, events, coverage);
   result.hash = simulation.run();
   if (mix64(options.seed ^ 0x416) % ring_share != 0) return result;
-  if (events.size() > ring_events_max) events.resize(ring_events_max);
-  run_on_ring(options.seed, events, options.is_verbose);
+  const auto is_later = [](uint32_t number, const FileEvent& event) { return number < event.number; };
+  const auto end = std::upper_bound(events.begin(), events.end(), ring_number_max, is_later);
+  run_on_ring(options.seed, events.first(static_cast<size_t>(end - events.begin())), options.is_verbose);
   return result;
 }
 
-RunResult run_file_ring(const RunOptions& options, Coverage&) {
-  const std::vector<FileEvent> events = generate_file_events(options.seed, options.events_max);
+RunResult run_file_ring(const RunOptions& options, std::span<const FileEvent> events, Coverage&) {
   RunResult result;
   if (run_on_ring(options.seed, events, options.is_verbose)) result.events_count = events.size();
   return result;
@@ -260,9 +266,15 @@ constexpr uint64_t ring_fixed_seeds[] = {1, 2, 3, 4};
 
 }  // namespace
 
-const Fuzzer file_fuzzer = {
-    "file", "files against bytes in memory, with every fault of a disk", true, 800, fixed_seeds, mark_names, run_file};
+const Fuzzer file_fuzzer = {"file",
+                            "files against bytes in memory, with every fault of a disk",
+                            true,
+                            800,
+                            fixed_seeds,
+                            mark_names,
+                            run_as<generate_file_events, run_file>};
 const Fuzzer file_ring_fuzzer = {
-    "file_ring", "the same on the kernel's ring, without faults", false, 800, ring_fixed_seeds, {}, run_file_ring};
+    "file_ring", "the same on the kernel's ring, without faults", false, 800, ring_fixed_seeds,
+    {},          run_as<generate_file_events, run_file_ring>};
 
 }  // namespace spindle::fuzz

@@ -16,7 +16,7 @@ constexpr const char* name_texts[name_count] = {"a", "b", "c", "temporary", ".",
 }  // namespace
 
 FileMachine::FileMachine(std::string in_folder, SimFiles* on_disk, const SimBackendOptions* disk_options,
-                         const std::vector<FileEvent>& events, uint32_t workers, Coverage& coverage)
+                         std::span<const FileEvent> events, uint32_t workers, Coverage& coverage)
     : folder(std::move(in_folder)),
       disk(on_disk),
       options(disk_options),
@@ -32,7 +32,7 @@ FileMachine::FileMachine(std::string in_folder, SimFiles* on_disk, const SimBack
 const FileEvent* FileMachine::next_event() noexcept {
   check_alive();
   if (event_next_ == events_.size() || is_stopping) return nullptr;
-  trace(name_of(events_[event_next_].action), event_next_);
+  trace(name_of(events_[event_next_].action), events_[event_next_].number);
   return &events_[event_next_++];
 }
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -67,8 +68,8 @@ struct CrashRequest {
 class FileMachine {
  public:
   /// `disk` and `options` are null on the ring. The folder is there, with directory 1 in it, both durable.
-  FileMachine(std::string folder, SimFiles* disk, const SimBackendOptions* options,
-              const std::vector<FileEvent>& events, uint32_t workers_count, Coverage& coverage);
+  FileMachine(std::string folder, SimFiles* disk, const SimBackendOptions* options, std::span<const FileEvent> events,
+              uint32_t workers_count, Coverage& coverage);
 
   const FileEvent* next_event() noexcept;
   void trace(const char* what, uint64_t first, uint64_t second = 0) const noexcept;
@@ -132,7 +133,7 @@ class FileMachine {
   uint64_t write_next = 1;
 
  private:
-  const std::vector<FileEvent>& events_;
+  const std::span<const FileEvent> events_;
   size_t event_next_ = 0;
   uint64_t sequence_ = 0;
   Coverage& coverage_;

@@ -9,9 +9,11 @@
 #include <cstdio>
 #include <cstring>
 #include <deque>
+#include <string>
 #include <vector>
 
 #include "io/sim/event_hash.h"
+#include "io/sim/swarm.h"
 #include "pools/message_pool.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/runtime/probes.h"
@@ -51,11 +53,23 @@ static_assert(static_cast<size_t>(Mark::typed) + 1 == sizeof(mark_names) / sizeo
 enum class Action : uint8_t { wait, wait_cancelled, try_acquire, ref, drop, cancel, rest, damage, drop_all };
 constexpr size_t action_count = static_cast<size_t>(Action::drop_all) + 1;
 
+const char* name_of(Action action) noexcept {
+  constexpr const char* names[] = {"wait",   "wait cancelled", "try acquire", "ref",     "drop",
+                                   "cancel", "rest",           "damage",      "drop all"};
+  static_assert(sizeof(names) / sizeof(names[0]) == action_count);
+  return names[static_cast<size_t>(action)];
+}
+
 struct Event {
+  uint32_t number;
   Action action;
   uint32_t a;
   uint32_t b;
 };
+
+std::string to_string(const Event& event) {
+  return std::string(name_of(event.action)) + ' ' + std::to_string(event.a) + ' ' + std::to_string(event.b);
+}
 
 /// Time stands still.
 class StillReactor final : public Reactor {
@@ -84,11 +98,11 @@ struct Held {
 
 /// One life of the host. Pool and references die with the root's frame.
 struct Life {
-  Life(const std::vector<Event>& event_list, size_t& next, Coverage& to_mark)
+  Life(std::span<const Event> event_list, size_t& next, Coverage& to_mark)
       : events(event_list), event_next(next), coverage(to_mark) {}
   void mark(Mark reached) { coverage.mark(static_cast<size_t>(reached)); }
 
-  const std::vector<Event>& events;
+  const std::span<const Event> events;
   size_t& event_next;
   Coverage& coverage;
   bool is_dead = false;
@@ -340,41 +354,31 @@ void mark_kill(Life& life) {
   if (life.held != nullptr && !life.held->empty()) life.mark(Mark::killed_with_messages_out);
 }
 
-struct Swarm {
-  uint32_t weights[action_count] = {};
-  uint32_t weights_sum = 0;
+struct Mix {
+  Swarm<Action, action_count> swarm;
   uint64_t events_count = 0;
 };
 
-// Each run leaves out about a third of the actions, and weighs the others.
-Swarm swarm_of(uint64_t seed, uint64_t events_max) {
+Mix mix_of(uint64_t seed, uint64_t events_max) {
   Random random(mix64(seed ^ 0x5a));
-  Swarm swarm;
-  for (uint32_t& weight : swarm.weights) {
-    const uint64_t draw = random.below(6);
-    weight = draw < 2 ? 0 : 4u << (draw - 2);
-  }
-  const auto at = [&swarm](Action action) -> uint32_t& { return swarm.weights[static_cast<size_t>(action)]; };
-  at(Action::wait) += 8;
-  at(Action::drop) += 4;
-  at(Action::rest) += 4;
-  at(Action::drop_all) = std::min(at(Action::drop_all), 4u);
-  at(Action::damage) = std::min(at(Action::damage), 8u);
-  for (const uint32_t weight : swarm.weights) swarm.weights_sum += weight;
-  swarm.events_count = random.between(std::min<uint64_t>(events_max, 50), events_max);
-  return swarm;
+  Mix mix{Swarm<Action, action_count>(random, 4)};
+  mix.swarm.add(Action::wait, 8);
+  mix.swarm.add(Action::drop, 4);
+  mix.swarm.add(Action::rest, 4);
+  mix.swarm.limit(Action::drop_all, 4);
+  mix.swarm.limit(Action::damage, 8);
+  mix.events_count = random.between(std::min<uint64_t>(events_max, 50), events_max);
+  return mix;
 }
 
 std::vector<Event> generate(uint64_t seed, uint64_t events_max) {
-  const Swarm swarm = swarm_of(seed, events_max);
+  const Mix mix = mix_of(seed, events_max);
   std::vector<Event> events;
-  events.reserve(swarm.events_count);
-  for (uint64_t index = 0; index < swarm.events_count; ++index) {
-    uint64_t choice = mix64(mix64(seed) + index * 2) % swarm.weights_sum;
-    size_t action = 0;
-    while (choice >= swarm.weights[action]) choice -= swarm.weights[action++];
+  events.reserve(mix.events_count);
+  for (uint64_t index = 0; index < mix.events_count; ++index) {
+    const Action action = mix.swarm.choose(mix64(mix64(seed) + index * 2));
     const uint64_t word = mix64(mix64(seed) + index * 2 + 1);
-    events.push_back({static_cast<Action>(action), static_cast<uint32_t>(word), static_cast<uint32_t>(word >> 32)});
+    events.push_back({0, action, static_cast<uint32_t>(word), static_cast<uint32_t>(word >> 32)});
   }
   return events;
 }
@@ -407,8 +411,7 @@ void run_life(Life& life, Random& random) {
   FUZZ_CHECK(loop.frames().live_count() == 0, "coroutine frames were leaked");
 }
 
-RunResult run(const RunOptions& options, Coverage& coverage) {
-  const std::vector<Event> events = generate(options.seed, options.events_max);
+RunResult run_events(const RunOptions& options, std::span<const Event> events, Coverage& coverage) {
   Random random(mix64(options.seed ^ 0xb0));
   EventHash hash;
   size_t event_next = 0;
@@ -420,7 +423,9 @@ RunResult run(const RunOptions& options, Coverage& coverage) {
     ++lives_count;
   }
   if (options.is_verbose) {
-    std::printf("  %zu events, %llu lives\n", events.size(), static_cast<unsigned long long>(lives_count));
+    const Mix mix = mix_of(options.seed, options.events_max);
+    std::printf("  %zu events, %llu lives; weights: %s\n", events.size(), static_cast<unsigned long long>(lives_count),
+                mix.swarm.text(name_of).c_str());
   }
   return {hash.value(), event_next};
 }
@@ -435,6 +440,6 @@ const Fuzzer message_pool_fuzzer = {"message_pool",
                                     20'000,
                                     fixed_seeds,
                                     mark_names,
-                                    run};
+                                    run_as<generate, run_events>};
 
 }  // namespace spindle::fuzz

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "io/sim/event_hash.h"
@@ -46,35 +47,42 @@ static_assert(static_cast<size_t>(Mark::one_node_only) + 1 == sizeof(mark_names)
 enum class Action : uint8_t { acquire, release, reset };
 
 struct Event {
+  uint32_t number;
   Action action;
   uint64_t value;
 };
 
-struct Swarm {
+std::string to_string(const Event& event) {
+  constexpr const char* names[] = {"acquire ", "release ", "reset "};
+  return names[static_cast<size_t>(event.action)] + std::to_string(event.value);
+}
+
+struct Proportions {
   uint64_t acquire_percent;  // of the first half; the second half has the rest
   uint64_t reset_rate;       // of 10,000
   uint64_t events_count;
 };
 
-Swarm swarm_of(uint64_t seed, uint64_t events_max) {
+Proportions proportions_of(uint64_t seed, uint64_t events_max) {
   Random random(mix64(seed ^ 0x5a));
-  Swarm swarm{};
-  swarm.acquire_percent = random.chance(1, 2) ? 60 : random.between(50, 95);
-  swarm.reset_rate = random.chance(1, 2) ? 0 : random.below(20);
-  swarm.events_count = random.between(std::min<uint64_t>(events_max, 50), events_max);
-  return swarm;
+  Proportions proportions{};
+  proportions.acquire_percent = random.chance(1, 2) ? 60 : random.between(50, 95);
+  proportions.reset_rate = random.chance(1, 2) ? 0 : random.below(20);
+  proportions.events_count = random.between(std::min<uint64_t>(events_max, 50), events_max);
+  return proportions;
 }
 
 std::vector<Event> generate(uint64_t seed, uint64_t events_max) {
-  const Swarm swarm = swarm_of(seed, events_max);
+  const Proportions proportions = proportions_of(seed, events_max);
   std::vector<Event> events;
-  events.reserve(swarm.events_count);
-  for (uint64_t index = 0; index < swarm.events_count; ++index) {
+  events.reserve(proportions.events_count);
+  for (uint64_t index = 0; index < proportions.events_count; ++index) {
     const uint64_t word = mix64(mix64(seed) + index * 2);
-    const uint64_t percent = index * 2 < swarm.events_count ? swarm.acquire_percent : 100 - swarm.acquire_percent;
+    const bool is_first_half = index * 2 < proportions.events_count;
+    const uint64_t percent = is_first_half ? proportions.acquire_percent : 100 - proportions.acquire_percent;
     Action action = word % 100 < percent ? Action::acquire : Action::release;
-    if ((word >> 32) % 10'000 < swarm.reset_rate) action = Action::reset;
-    events.push_back({action, mix64(mix64(seed) + index * 2 + 1)});
+    if ((word >> 32) % 10'000 < proportions.reset_rate) action = Action::reset;
+    events.push_back({0, action, mix64(mix64(seed) + index * 2 + 1)});
   }
   return events;
 }
@@ -204,10 +212,10 @@ class Machine {
   EventHash hash_;
 };
 
-using Play = uint64_t (*)(const std::vector<Event>& events, uint64_t seed, uint32_t node_count, Coverage& coverage);
+using Play = uint64_t (*)(std::span<const Event> events, uint64_t seed, uint32_t node_count, Coverage& coverage);
 
 template <size_t size, size_t alignment>
-uint64_t play(const std::vector<Event>& events, uint64_t seed, uint32_t node_count, Coverage& coverage) {
+uint64_t play(std::span<const Event> events, uint64_t seed, uint32_t node_count, Coverage& coverage) {
   Machine<NodePool<size, alignment>> machine(seed, node_count, coverage);
   for (const Event& event : events) machine.take(event);
   return machine.finish();
@@ -223,15 +231,19 @@ constexpr Shape shapes[] = {
     {play<4096, 4096>, 70}, {play<16384, 4096>, 20},
 };
 
-RunResult run(const RunOptions& options, Coverage& coverage) {
+RunResult run_events(const RunOptions& options, std::span<const Event> events, Coverage& coverage) {
   Random random(mix64(options.seed ^ 0xb0));
   const Shape& shape = shapes[random.below(sizeof(shapes) / sizeof(shapes[0]))];
   // Small pools are used up often; pools of several levels sometimes.
   const bool is_large = random.chance(1, 4);
   const uint32_t most = is_large ? shape.node_count_max : std::min(shape.node_count_max, 200u);
   const uint32_t node_count = random.chance(1, 16) ? 1 : static_cast<uint32_t>(random.between(1, most));
-  const std::vector<Event> events = generate(options.seed, options.events_max);
-  if (options.is_verbose) std::printf("  %zu events, %u nodes\n", events.size(), node_count);
+  if (options.is_verbose) {
+    const Proportions proportions = proportions_of(options.seed, options.events_max);
+    std::printf("  %zu events, %u nodes; acquired first %llu of 100, reset %llu of 10,000\n", events.size(), node_count,
+                static_cast<unsigned long long>(proportions.acquire_percent),
+                static_cast<unsigned long long>(proportions.reset_rate));
+  }
   return {shape.play(events, options.seed, node_count, coverage), events.size()};
 }
 
@@ -239,7 +251,12 @@ constexpr uint64_t fixed_seeds[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 1
 
 }  // namespace
 
-const Fuzzer node_pool_fuzzer = {
-    "node_pool", "a pool of memory nodes against a set of indices", true, 40'000, fixed_seeds, mark_names, run};
+const Fuzzer node_pool_fuzzer = {"node_pool",
+                                 "a pool of memory nodes against a set of indices",
+                                 true,
+                                 40'000,
+                                 fixed_seeds,
+                                 mark_names,
+                                 run_as<generate, run_events>};
 
 }  // namespace spindle::fuzz

@@ -9,11 +9,29 @@
 #include <cstdio>
 #include <new>
 
+#include "io/sim/swarm.h"
 #include "tests/fuzz/runtime_machine.h"
 
 namespace spindle::fuzz {
 
-Machine::Machine(World& in, Host& on, const std::vector<FuzzEvent>& event_list, size_t& next, ExpectedDisk& expected,
+const char* name_of(Action action) noexcept {
+  constexpr const char* names[] = {"yield",    "sleep",        "wait event",    "set event",    "reset event",
+                                   "acquire",  "lock",         "wait for",      "notify one",   "notify all",
+                                   "send",     "receive",      "close channel", "call",         "fail",
+                                   "leave",    "scope",        "spawn",         "cancel scope", "cancel any scope",
+                                   "timeout",  "timeout leaf", "shield",        "when all",     "race",
+                                   "for each", "write",        "read",          "sync",         "latch",
+                                   "gate",     "cancel root",  "kill"};
+  static_assert(sizeof(names) / sizeof(names[0]) == action_count);
+  return names[static_cast<size_t>(action)];
+}
+
+std::string to_string(const FuzzEvent& event) {
+  return std::string(name_of(event.action)) + ' ' + std::to_string(event.a) + ' ' + std::to_string(event.b) + ' ' +
+         std::to_string(event.c) + (event.propagates ? " or leave" : "");
+}
+
+Machine::Machine(World& in, Host& on, std::span<const FuzzEvent> event_list, size_t& next, ExpectedDisk& expected,
                  Model::Marks& marks)
     : world(in), host(on), events(event_list), event_next(next), disk(expected), model(marks) {
   root = &model.open(nullptr);
@@ -122,7 +140,7 @@ enum class Rescue : uint8_t { wake, close, cancel, kill };
 
 class Life {
  public:
-  Life(World& world, Host& host, const std::vector<FuzzEvent>& events, size_t& event_next, ExpectedDisk& disk,
+  Life(World& world, Host& host, std::span<const FuzzEvent> events, size_t& event_next, ExpectedDisk& disk,
        Model::Marks& marks)
       : machine_(world, host, events, event_next, disk, marks) {}
 
@@ -242,47 +260,33 @@ class Follower final : public TurnObserver {
   Life* life = nullptr;
 };
 
-struct Swarm {
-  uint32_t weights[action_count] = {};
-  uint32_t weights_sum = 0;
+struct Mix {
+  Swarm<Action, action_count> swarm;
   uint32_t propagate_percent = 0;
   uint64_t events_count = 0;
 };
 
-// Each run leaves out about a third of the actions, and weighs the others.
-Swarm swarm_of(uint64_t seed, uint64_t events_max) {
+Mix mix_of(uint64_t seed, uint64_t events_max) {
   Random random(mix64(seed ^ 0x5a));
-  Swarm swarm;
-  for (size_t index = 0; index < action_count; ++index) {
-    const uint64_t draw = random.below(6);
-    swarm.weights[index] = draw < 2 ? 0 : 8u << (draw - 2);
-  }
-  const auto limit = [&](Action action, uint32_t most) {
-    uint32_t& weight = swarm.weights[static_cast<size_t>(action)];
-    weight = std::min(weight, most);
-  };
-  limit(Action::kill, 1);
-  limit(Action::cancel_root, 1);
-  limit(Action::close_channel, 4);
-  limit(Action::cancel_any_scope, 16);
-  limit(Action::fail, 32);
-  swarm.weights[static_cast<size_t>(Action::yield)] += 4;
-  swarm.weights[static_cast<size_t>(Action::spawn)] += 32;
-  for (const uint32_t weight : swarm.weights) swarm.weights_sum += weight;
-  swarm.propagate_percent = static_cast<uint32_t>(random.between(10, 90));
+  Mix mix{Swarm<Action, action_count>(random)};
+  mix.swarm.limit(Action::kill, 1);
+  mix.swarm.limit(Action::cancel_root, 1);
+  mix.swarm.limit(Action::close_channel, 4);
+  mix.swarm.limit(Action::cancel_any_scope, 16);
+  mix.swarm.limit(Action::fail, 32);
+  mix.swarm.add(Action::yield, 4);
+  mix.swarm.add(Action::spawn, 32);
+  mix.propagate_percent = static_cast<uint32_t>(random.between(10, 90));
   const uint64_t events_min = std::min<uint64_t>(events_max, 50);
-  swarm.events_count = random.between(events_min, events_max);
-  return swarm;
+  mix.events_count = random.between(events_min, events_max);
+  return mix;
 }
 
-FuzzEvent event_at(uint64_t seed, uint64_t index, const Swarm& swarm) {
+FuzzEvent event_at(uint64_t seed, uint64_t index, const Mix& mix) {
   uint64_t word = mix64(mix64(seed) + index * 3);
-  uint64_t choice = word % swarm.weights_sum;
-  size_t action = 0;
-  while (choice >= swarm.weights[action]) choice -= swarm.weights[action++];
   FuzzEvent event{};
-  event.action = static_cast<Action>(action);
-  event.propagates = (word >> 32) % 100 < swarm.propagate_percent;
+  event.action = mix.swarm.choose(word);
+  event.propagates = (word >> 32) % 100 < mix.propagate_percent;
   word = mix64(mix64(seed) + index * 3 + 1);
   event.a = static_cast<uint32_t>(word);
   event.b = static_cast<uint32_t>(word >> 32);
@@ -291,20 +295,21 @@ FuzzEvent event_at(uint64_t seed, uint64_t index, const Swarm& swarm) {
 }
 
 std::vector<FuzzEvent> generate(uint64_t seed, uint64_t events_max) {
-  const Swarm swarm = swarm_of(seed, events_max);
+  const Mix mix = mix_of(seed, events_max);
   std::vector<FuzzEvent> events;
-  events.reserve(swarm.events_count);
-  for (uint64_t index = 0; index < swarm.events_count; ++index) events.push_back(event_at(seed, index, swarm));
+  events.reserve(mix.events_count);
+  for (uint64_t index = 0; index < mix.events_count; ++index) events.push_back(event_at(seed, index, mix));
   return events;
 }
 
-SimBackendOptions backend_of(uint64_t seed) {
-  Random random(mix64(seed ^ 0xb0));
+SimBackendOptions backend_of(const RunOptions& run) {
+  Random random(mix64(run.seed ^ 0xb0));
   SimBackendOptions options;
   options.queue_depth = static_cast<uint32_t>(random.between(1, 16));
   options.latency_ns_min = random.between(1, 1000);
   options.latency_ns_max = options.latency_ns_min + random.below(100'000);
   options.sector_size = ExpectedDisk::sector_size;
+  options.faults.filter = run.faults;
   FaultRates& rates = options.faults.everywhere;
   const uint32_t short_rate = static_cast<uint32_t>(random.below(300'000));
   rates.set(Fault::short_read, short_rate).set(Fault::short_write, short_rate);
@@ -313,12 +318,11 @@ SimBackendOptions backend_of(uint64_t seed) {
   return options;
 }
 
-RunResult run(const RunOptions& options, Coverage& coverage) {
-  const std::vector<FuzzEvent> events = generate(options.seed, options.events_max);
+RunResult run_events(const RunOptions& options, std::span<const FuzzEvent> events, Coverage& coverage) {
   Model::Marks marks(mark_count, 0);
   ExpectedDisk disk;
   World world(options.seed);
-  Host& host = world.add_host("a", backend_of(options.seed));
+  Host& host = world.add_host("a", backend_of(options));
   Follower follower;
   world.observe(&follower);
   EventHash hash;
@@ -334,6 +338,8 @@ RunResult run(const RunOptions& options, Coverage& coverage) {
   if (options.is_verbose) {
     std::printf("  %zu events, %llu lives, %llu steps\n", events.size(), static_cast<unsigned long long>(lives_count),
                 static_cast<unsigned long long>(world.steps_count()));
+    const Mix mix = mix_of(options.seed, options.events_max);
+    std::printf("  weights: %s\n", mix.swarm.text([](Action action) { return name_of(action); }).c_str());
   }
   for (size_t index = 0; index < mark_count; ++index) {
     for (uint64_t left = marks[index]; left > 0; --left) coverage.mark(index);
@@ -348,8 +354,12 @@ constexpr uint64_t fixed_seeds[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
 
 }  // namespace
 
-const Fuzzer runtime_fuzzer = {
-    "runtime", "tasks, scopes, cancellation, waits and kills against a model", true, 4000, fixed_seeds, mark_names,
-    run};
+const Fuzzer runtime_fuzzer = {"runtime",
+                               "tasks, scopes, cancellation, waits and kills against a model",
+                               true,
+                               4000,
+                               fixed_seeds,
+                               mark_names,
+                               run_as<generate, run_events>};
 
 }  // namespace spindle::fuzz

@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "io/file.h"
@@ -59,13 +61,17 @@ enum class Action : uint8_t {
 };
 inline constexpr size_t action_count = static_cast<size_t>(Action::kill) + 1;
 
+const char* name_of(Action action) noexcept;
+
 struct FuzzEvent {
+  uint32_t number;
   Action action;
   bool propagates;  ///< an error of the action ends the task that did it
   uint32_t a;
   uint32_t b;
   uint32_t c;
 };
+std::string to_string(const FuzzEvent& event);
 
 /// A duration; half of them are round, so that several end at the same moment.
 inline uint32_t duration_ns_of(const FuzzEvent& event) noexcept {
@@ -118,7 +124,7 @@ struct Primitives {
 
 class Machine {
  public:
-  Machine(World& world, Host& host, const std::vector<FuzzEvent>& events, size_t& event_next, ExpectedDisk& disk,
+  Machine(World& world, Host& host, std::span<const FuzzEvent> events, size_t& event_next, ExpectedDisk& disk,
           Model::Marks& marks);
 
   /// The next event of the list, or null at its end.
@@ -143,7 +149,7 @@ class Machine {
 
   World& world;
   Host& host;
-  const std::vector<FuzzEvent>& events;
+  const std::span<const FuzzEvent> events;
   size_t& event_next;
   ExpectedDisk& disk;
   Model model;

@@ -365,10 +365,10 @@ Task<Result<void>> do_call(Machine& machine, Place place, uint32_t budget) {
   co_return Result<void>();
 }
 
-Task<Result<void>> do_fail(Machine& machine, Place place) {
+Task<Result<void>> do_fail(Machine& machine, Place place, FuzzEvent event) {
   Guard guard(machine, place);
   guard.finish();
-  place.strand->last_error = Error{ErrorCode::system, static_cast<int32_t>(machine.event_next), "fuzz", 0};
+  place.strand->last_error = Error{ErrorCode::system, static_cast<int32_t>(event.number), "fuzz", 0};
   co_return Unexpected(place.strand->last_error);
 }
 
@@ -387,7 +387,7 @@ Task<Result<void>> root_body(Scope& scope, Machine& machine, Place& place, Model
 
 SPINDLE_TASK_WRAPPER Task<Result<void>> do_structure(Machine& machine, Place place, FuzzEvent event) {
   switch (event.action) {
-    case Action::fail: return do_fail(machine, place);
+    case Action::fail: return do_fail(machine, place, event);
     case Action::scope: return do_scope(machine, place, event);
     case Action::spawn: return spawn_child(machine, place, 1 + event.c % 6, std::nullopt);
     case Action::timeout: return do_timeout(machine, place, event);

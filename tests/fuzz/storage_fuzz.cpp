@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "io/sim/swarm.h"
 #include "tests/fuzz/storage_machine.h"
 
 namespace spindle::fuzz {
@@ -130,55 +131,41 @@ StorageSetup setup_of(uint64_t seed) {
   return setup;
 }
 
-struct Swarm {
-  uint32_t weights[storage_action_count] = {};
-  uint32_t weights_sum = 0;
+struct Mix {
+  Swarm<StorageAction, storage_action_count> swarm;
   uint64_t events_count = 0;
 };
 
-// Each run leaves out about a third of the actions, and weighs the others.
-Swarm swarm_of(uint64_t seed, uint64_t events_max) {
+Mix mix_of(uint64_t seed, uint64_t events_max) {
   Random random(mix64(seed ^ 0x5a));
-  Swarm swarm;
-  for (uint32_t& weight : swarm.weights) {
-    const uint64_t draw = random.below(6);
-    weight = draw < 2 ? 0 : 8u << (draw - 2);
-  }
-  const auto limit = [&](StorageAction action, uint32_t most) {
-    uint32_t& weight = swarm.weights[static_cast<size_t>(action)];
-    weight = std::min(weight, most);
-  };
-  limit(StorageAction::write_through, 8);
-  limit(StorageAction::cancel, 16);
-  limit(StorageAction::close, 8);
-  limit(StorageAction::drop, 8);
-  limit(StorageAction::move, 8);
-  limit(StorageAction::open_wrong, 4);
-  limit(StorageAction::open_locked, 4);
-  limit(StorageAction::create_refused, 4);
-  limit(StorageAction::create_side, 8);
-  limit(StorageAction::recreate, 4);
-  limit(StorageAction::kill, 4);
-  limit(StorageAction::lose_power, 8);
-  swarm.weights[static_cast<size_t>(StorageAction::read)] += 16;
-  swarm.weights[static_cast<size_t>(StorageAction::join)] += 16;
-  for (const uint32_t weight : swarm.weights) swarm.weights_sum += weight;
-  swarm.events_count = random.between(std::min<uint64_t>(events_max, 50), events_max);
-  return swarm;
+  Mix mix{Swarm<StorageAction, storage_action_count>(random)};
+  mix.swarm.limit(StorageAction::write_through, 8);
+  mix.swarm.limit(StorageAction::cancel, 16);
+  mix.swarm.limit(StorageAction::close, 8);
+  mix.swarm.limit(StorageAction::drop, 8);
+  mix.swarm.limit(StorageAction::move, 8);
+  mix.swarm.limit(StorageAction::open_wrong, 4);
+  mix.swarm.limit(StorageAction::open_locked, 4);
+  mix.swarm.limit(StorageAction::create_refused, 4);
+  mix.swarm.limit(StorageAction::create_side, 8);
+  mix.swarm.limit(StorageAction::recreate, 4);
+  mix.swarm.limit(StorageAction::kill, 4);
+  mix.swarm.limit(StorageAction::lose_power, 8);
+  mix.swarm.add(StorageAction::read, 16);
+  mix.swarm.add(StorageAction::join, 16);
+  mix.events_count = random.between(std::min<uint64_t>(events_max, 50), events_max);
+  return mix;
 }
 
 std::vector<StorageEvent> generate(uint64_t seed, uint64_t events_max) {
-  const Swarm swarm = swarm_of(seed, events_max);
+  const Mix mix = mix_of(seed, events_max);
   std::vector<StorageEvent> events;
-  events.reserve(swarm.events_count);
-  for (uint64_t index = 0; index < swarm.events_count; ++index) {
+  events.reserve(mix.events_count);
+  for (uint64_t index = 0; index < mix.events_count; ++index) {
     const uint64_t first = mix64(mix64(seed) + index * 2);
     const uint64_t second = mix64(mix64(seed) + index * 2 + 1);
-    uint64_t choice = first % swarm.weights_sum;
-    size_t action = 0;
-    while (choice >= swarm.weights[action]) choice -= swarm.weights[action++];
-    events.push_back({static_cast<StorageAction>(action), static_cast<uint32_t>(second),
-                      static_cast<uint32_t>(second >> 32), static_cast<uint32_t>(mix64(second))});
+    events.push_back({0, mix.swarm.choose(first), static_cast<uint32_t>(second), static_cast<uint32_t>(second >> 32),
+                      static_cast<uint32_t>(mix64(second))});
   }
   return events;
 }
@@ -203,12 +190,13 @@ void live(StorageMachine& machine) {
   machine.death_in_steps.reset();
 }
 
-RunResult run(const RunOptions& options, Coverage& coverage) {
-  const StorageSetup setup = setup_of(options.seed);
+RunResult run_events(const RunOptions& options, std::span<const StorageEvent> events, Coverage& coverage) {
+  StorageSetup setup = setup_of(options.seed);
+  setup.backend.faults.filter = options.faults;
   World world(options.seed);
   Host& host = world.add_host("a", setup.backend);
   StorageMachine machine(world, host, setup, coverage);
-  machine.events = generate(options.seed, options.events_max);
+  machine.events = events;
   if (setup.is_device()) {
     host.files().add_device(setup.path, setup.device_size);
     machine.disk.set_content(machine.content());
@@ -220,6 +208,8 @@ RunResult run(const RunOptions& options, Coverage& coverage) {
   if (options.is_verbose) {
     std::printf("  %zu events, %zu zones, %zu grains, %llu steps\n", machine.events.size(), setup.zones.size(),
                 machine.disk.grains_count(), static_cast<unsigned long long>(world.steps_count()));
+    const Mix mix = mix_of(options.seed, options.events_max);
+    std::printf("  weights: %s\n", mix.swarm.text([](StorageAction action) { return name_of(action); }).c_str());
   }
   machine.hash.mix(world.hash(), machine.event_next);
   return {machine.hash.value(), machine.events.size()};
@@ -231,9 +221,12 @@ constexpr uint64_t fixed_seeds[] = {
 
 }  // namespace
 
-const Fuzzer storage_fuzzer = {"storage",   "zones over a file on a bad disk, through kills and losses of power",
-                               true,        2000,
-                               fixed_seeds, mark_names,
-                               run};
+const Fuzzer storage_fuzzer = {"storage",
+                               "zones over a file on a bad disk, through kills and losses of power",
+                               true,
+                               2000,
+                               fixed_seeds,
+                               mark_names,
+                               run_as<generate, run_events>};
 
 }  // namespace spindle::fuzz

@@ -310,7 +310,7 @@ Task<Result<void>> serve_storage(StorageMachine* machine) {
     const bool is_batch_end = event.action >= batch_join && event.action <= StorageAction::move;
     const bool is_death = event.action == StorageAction::kill || event.action == StorageAction::lose_power;
     if (is_death) co_await ok(do_control(machine, event));
-    const StorageEvent last{is_batch_end ? event.action : batch_join, event.a, event.b, event.c};
+    const StorageEvent last{event.number, is_batch_end ? event.action : batch_join, event.a, event.b, event.c};
     co_await ok(run_batch(machine, last));
     if (storage.has_value() && !is_batch_end && !is_death && !is_call(event.action)) {
       co_await ok(do_control(machine, event));

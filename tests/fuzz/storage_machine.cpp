@@ -5,6 +5,21 @@
 
 namespace spindle::fuzz {
 
+const char* name_of(StorageAction action) noexcept {
+  constexpr const char* names[] = {"read",          "write",    "write cached", "sync",        "allocate",
+                                   "write through", "watch",    "join",         "cancel",      "close",
+                                   "drop",          "move",     "open wrong",   "open locked", "create refused",
+                                   "create side",   "recreate", "kill",         "lose power"};
+  static_assert(sizeof(names) / sizeof(names[0]) == storage_action_count);
+  return names[static_cast<size_t>(action)];
+}
+
+std::string to_string(const StorageEvent& event) {
+  std::string text = name_of(event.action);
+  for (const uint32_t number : {event.a, event.b, event.c}) text += ' ' + std::to_string(number);
+  return text;
+}
+
 StorageMachine::StorageMachine(World& the_world, Host& the_host, const StorageSetup& the_setup, Coverage& coverage)
     : world(the_world),
       host(the_host),

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,12 +42,16 @@ enum class StorageAction : uint8_t {
 inline constexpr size_t storage_action_count = static_cast<size_t>(StorageAction::lose_power) + 1;
 constexpr bool is_call(StorageAction action) noexcept { return action <= StorageAction::watch; }
 
+const char* name_of(StorageAction action) noexcept;
+
 struct StorageEvent {
+  uint32_t number;
   StorageAction action;
   uint32_t a;
   uint32_t b;
   uint32_t c;
 };
+std::string to_string(const StorageEvent& event);
 
 enum class StorageMark : uint8_t {
   read_lost,
@@ -135,7 +140,7 @@ class StorageMachine {
   const StorageSetup& setup;
   DiskModel disk;
   EventHash hash;
-  std::vector<StorageEvent> events;
+  std::span<const StorageEvent> events;
   size_t event_next = 0;
   std::vector<StorageEvent> pending;  ///< calls of the next batch
   // Of the host's life:
