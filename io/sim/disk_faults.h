@@ -9,6 +9,7 @@
 // where the policy agrees. The other faults pass.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -50,6 +51,23 @@ const char* name_of(Fault fault) noexcept;
 constexpr bool is_damage(Fault fault) noexcept {
   return fault <= Fault::garbage || (fault >= Fault::stale_sector && fault <= Fault::misdirected_write);
 }
+
+/// One draw: for the operation of this number, from 1, that the trace submitted, whatever else is going on. Removing
+/// what another trace does changes nothing of it.
+struct FaultId {
+  uint32_t trace = 0;
+  uint32_t number = 0;
+  friend auto operator<=>(const FaultId&, const FaultId&) = default;
+};
+
+/// Asked before each fault that is going to happen; false: it does not.
+class FaultFilter {
+ public:
+  virtual bool allows(FaultId id, Fault fault) noexcept = 0;
+
+ protected:
+  ~FaultFilter() = default;
+};
 
 /// Of a million operations that a fault can hit, how many it does.
 class FaultRates {
@@ -108,6 +126,7 @@ struct FaultPlan {
   /// The first that holds an operation's offset has its rates; damage outside of it there is none.
   std::vector<FaultRegion> regions;
   FaultPolicy* policy = nullptr;  ///< borrowed
+  FaultFilter* filter = nullptr;  ///< borrowed
   uint64_t stall_ns_max = 50'000'000;
 };
 
