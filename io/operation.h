@@ -106,17 +106,17 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   std::span<iovec> vector() const noexcept { return {parts_, parts_count_}; }
   IoClass io_class() const noexcept { return io_class_; }
   bool is_durable() const noexcept { return is_durable_; }  ///< write with RWF_DSYNC
-  const char* path() const noexcept { return path_; }       ///< see has_path()
+  const char* path() const noexcept { return path_; }  ///< see has_path()
   /// open, stat_path, rename, unlink, remove_directory, make_directory, list_directory.
   bool has_path() const noexcept {
     return opcode_ == Opcode::open || (opcode_ >= Opcode::stat_path && opcode_ <= Opcode::list_directory);
   }
   const char* target_path() const noexcept { return target_path_; }  ///< rename: the new name
-  int32_t open_flags() const noexcept { return open_flags_; }        ///< open; lock: LOCK_…; set_direct: 0 or 1
-  uint32_t open_mode() const noexcept { return open_mode_; }         ///< open, make_directory
-  struct statx* status() const noexcept { return status_; }          ///< stat, stat_path: written by the backend
+  int32_t open_flags() const noexcept { return open_flags_; }  ///< open; lock: LOCK_…; set_direct: 0 or 1
+  uint32_t open_mode() const noexcept { return open_mode_; }  ///< open, make_directory
+  struct statx* status() const noexcept { return status_; }  ///< stat, stat_path: written by the backend
   std::vector<DirectoryEntry>* entries() const noexcept { return entries_; }  ///< list_directory: filled
-  uint64_t* number() const noexcept { return number_; }                       ///< device_size: written
+  uint64_t* number() const noexcept { return number_; }  ///< device_size: written
   /// transfer, allocate, punch_hole: bytes in all; truncate: the new size
   uint64_t size() const noexcept { return size_; }
   uint64_t transferred() const noexcept { return is_transfer() ? size_ - left_ : 0; }
@@ -124,6 +124,8 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   /// For backends that cancel all operations of a descriptor: the outcome of each is its own completion's.
   void request_cancel_from_backend() noexcept { on_cancel(); }
   bool is_detached() const noexcept { return is_detached_; }
+  /// Of the awaiting task, see runtime/trace.h; 0 of a detached operation.
+  uint32_t trace_id() const noexcept { return is_detached_ ? 0 : awaiting()->context->trace_id(); }
 
   // What the backend keeps here.
   Place place;
@@ -188,18 +190,18 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   uint64_t offset_ = 0;
   // What only some opcodes have stays as it is for the others: this object is made for every read of a block.
   union {
-    void* memory_;                          ///< read, write: what is left of it
-    const char* target_path_;               ///< rename
-    struct statx* status_;                  ///< stat, stat_path
+    void* memory_;  ///< read, write: what is left of it
+    const char* target_path_;  ///< rename
+    struct statx* status_;  ///< stat, stat_path
     std::vector<DirectoryEntry>* entries_;  ///< list_directory
-    uint64_t* number_;                      ///< device_size
+    uint64_t* number_;  ///< device_size
   };
   uint32_t parts_count_;  ///< readv, writev
-  uint32_t open_mode_;    ///< open, make_directory
-  int32_t open_flags_;    ///< open, lock, set_direct
+  uint32_t open_mode_;  ///< open, make_directory
+  int32_t open_flags_;  ///< open, lock, set_direct
   union {
-    iovec* parts_;            ///< readv, writev: what is left of it
-    const char* path_;        ///< see has_path()
+    iovec* parts_;  ///< readv, writev: what is left of it
+    const char* path_;  ///< see has_path()
     Detached detached_done_;  ///< detached operations have no such argument
   };
   union {

@@ -27,6 +27,7 @@ void CancelContext::open(Loop& loop, CancelContext* parent, std::source_location
   if (next_sibling_ != nullptr) next_sibling_->previous_sibling_ = this;
   parent->first_child_ = this;
   cancelled_ = parent->cancelled_ && kind_ != Kind::shield;
+  trace_id_ = parent->trace_id_;
 }
 
 void CancelContext::close() noexcept {

@@ -49,6 +49,9 @@ class CancelContext {
   CancelContext* first_child() const noexcept { return first_child_; }
   CancelContext* next_sibling() const noexcept { return next_sibling_; }
   const std::source_location& opened_at() const noexcept { return opened_at_; }
+  /// See runtime/trace.h; that of the parent, unless it is set.
+  uint32_t trace_id() const noexcept { return trace_id_; }
+  void set_trace_id(uint32_t trace_id) noexcept { trace_id_ = trace_id; }
   /// The leaf suspended in this context, or null.
   Leaf* waiting_leaf() const noexcept { return waiting_leaf_; }
   void set_waiting_leaf(Leaf* leaf) noexcept { waiting_leaf_ = leaf; }
@@ -61,6 +64,7 @@ class CancelContext {
   Leaf* waiting_leaf_ = nullptr;
   bool cancelled_ = false;
   Kind kind_;
+  uint32_t trace_id_ = 0;
   CancelContext* parent_ = nullptr;
   CancelContext* first_child_ = nullptr;
   CancelContext* next_sibling_ = nullptr;

@@ -48,6 +48,8 @@ void append_context(std::string& text, const CancelContext& context, size_t dept
   const std::string indent(2 * depth, ' ');
   text += indent + (context.parent() == nullptr ? "root " : "") + name_of(context.kind()) + " from ";
   append_place(text, context.opened_at());
+  const bool begins_trace = context.parent() == nullptr || context.parent()->trace_id() != context.trace_id();
+  if (context.trace_id() != 0 && begins_trace) text += ", trace " + std::to_string(context.trace_id());
   if (context.is_cancelled()) text += " (cancelled)";
   text += "\n";
   if (const Leaf* leaf = context.waiting_leaf()) append_leaf(text, *leaf, indent + "  ", loop);

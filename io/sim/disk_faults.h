@@ -52,6 +52,23 @@ constexpr bool is_damage(Fault fault) noexcept {
   return fault <= Fault::garbage || (fault >= Fault::stale_sector && fault <= Fault::misdirected_write);
 }
 
+/// One draw: for the operation of this number, from 1, that the trace submitted, whatever else is going on. Removing
+/// what another trace does changes nothing of it.
+struct FaultId {
+  uint32_t trace = 0;
+  uint32_t number = 0;
+  friend auto operator<=>(const FaultId&, const FaultId&) = default;
+};
+
+/// Asked before each fault that is going to happen; false: it does not.
+class FaultFilter {
+ public:
+  virtual bool allows(FaultId id, Fault fault) noexcept = 0;
+
+ protected:
+  ~FaultFilter() = default;
+};
+
 /// Of a million operations that a fault can hit, how many it does.
 class FaultRates {
  public:
@@ -101,22 +118,6 @@ class FaultPolicy {
 
  protected:
   ~FaultPolicy() = default;
-};
-
-/// One draw of a fault: the operation of this number, from 1, that the trace submitted (see set_trace_id).
-struct FaultId {
-  uint32_t trace = 0;
-  uint32_t number = 0;
-  friend auto operator<=>(const FaultId&, const FaultId&) = default;
-};
-
-/// Asked before each fault that is going to happen; false: it does not.
-class FaultFilter {
- public:
-  virtual bool allows(FaultId id, Fault fault) noexcept = 0;
-
- protected:
-  ~FaultFilter() = default;
 };
 
 struct FaultPlan {

@@ -76,6 +76,7 @@ std::optional<Fault> FaultInjector::choose(FaultGroup group, const FaultTarget& 
         continue;
       }
       if (is_damage(fault) && !may_damage(fault, target)) return std::nullopt;
+      if (is_filtered(fault)) return std::nullopt;
       files_.record().note(fault);
       return fault;
     }
@@ -111,6 +112,7 @@ uint64_t FaultInjector::draw_stall_ns(const FaultTarget& target) noexcept {
   if (stall_rate_max_ == 0) return 0;
   const uint32_t rate = rates_of(region_of(target.path, target.offset)).of(Fault::stall);
   if (rate == 0 || random_.below(FaultRates::denominator) >= rate) return 0;
+  if (is_filtered(Fault::stall)) return 0;
   files_.record().note(Fault::stall);
   return 1 + random_.below(plan_.stall_ns_max);
 }

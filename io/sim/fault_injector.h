@@ -1,6 +1,7 @@
 // Draws the faults of a simulated disk, and does the damage. What an operation returns is up to the backend.
 //
 // One draw per operation where its kind has faults at all, and none where it has not; the rest only when a fault comes.
+// All of them come from the generator that begin() is given: the operation's own, see DrawKeys.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +34,8 @@ class FaultInjector {
   /// All outlive it. The plan does not change.
   FaultInjector(SimFiles& files, const FaultPlan& plan, uint32_t sector_size, Random& random);
 
+  /// Whose draws the next ones are.
+  void begin(FaultId id) noexcept { id_ = id; }
   /// The fault that hits an operation of the group there, if one does. Of damage the place is drawn too, see sector();
   /// what the plan does not allow there is none.
   std::optional<Fault> draw(FaultGroup group, const FaultTarget& target) noexcept {
@@ -73,6 +76,7 @@ class FaultInjector {
   const FaultRates& rates_of(uint32_t region) const noexcept;
   uint64_t draw_sector(uint64_t offset, uint64_t end) noexcept;
   bool may_damage(Fault fault, const FaultTarget& target) noexcept;
+  bool is_filtered(Fault fault) noexcept { return plan_.filter != nullptr && !plan_.filter->allows(id_, fault); }
   bool is_allowed(const FaultSite& site, uint32_t region) noexcept;
   void bring_back(const FaultTarget& target);
   SimFile& some_file(SimFile& own, std::string& path) noexcept;
@@ -83,6 +87,7 @@ class FaultInjector {
   Random& random_;
   uint32_t rates_max_[group_count] = {};
   uint32_t stall_rate_max_ = 0;
+  FaultId id_;
   uint64_t sector_ = 0;
 };
 

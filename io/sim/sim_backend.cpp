@@ -31,12 +31,12 @@ bool changes_disk_at_once(Opcode opcode) noexcept {
 }  // namespace
 
 SimBackend::SimBackend(SimFiles& files, const Time& clock, EventHash& hash, const SimBackendOptions& options,
-                       uint64_t seed)
+                       DrawKeys& keys)
     : files_(files),
       clock_(clock),
       hash_(hash),
       options_(options),
-      random_(seed),
+      keys_(keys),
       faults_(files, options_.faults, options.sector_size, random_) {
   SPINDLE_ASSERT(options.queue_depth > 0, "a backend that never starts an operation");
   SPINDLE_ASSERT(options.latency_ns_min <= options.latency_ns_max, "an empty range of latencies");
@@ -58,6 +58,7 @@ void SimBackend::submit_to_backend(Operation& operation) noexcept {
   operation.place = Operation::Place::outside;
   if (loop()->is_dying()) return;
   if (is_write(operation)) check_alone(operation);  // of every two, the later one
+  operation.slot = keys_.next(operation.trace_id()).number;  // until it has a place
   if (in_flight_count_ < options_.queue_depth) return start(operation);
   operation.place = Operation::Place::queued;
   queued_.push_back(operation);
@@ -80,7 +81,13 @@ SimBackend::QueuedSync SimBackend::take_queued_sync(Operation& operation) noexce
   return taken;
 }
 
+void SimBackend::draw_for(FaultId id, Moment moment) noexcept {
+  random_ = keys_.random_of(id, static_cast<uint32_t>(moment));
+  faults_.begin(id);
+}
+
 void SimBackend::start(Operation& operation) noexcept {
+  draw_for({operation.trace_id(), operation.slot}, Moment::start);
   const uint64_t latency_ns = random_.between(options_.latency_ns_min, options_.latency_ns_max);
   const uint64_t stall_ns = faults_.draw_stall_ns(target_of(operation));
   ++in_flight_count_;
@@ -135,9 +142,10 @@ void SimBackend::check_alone(Operation& operation) noexcept {
 }
 
 void SimBackend::add_pending(Operation& operation, Time due, Fate fate, bool is_in_flight) noexcept {
+  const FaultId id{operation.trace_id(), operation.slot};
   operation.place = Operation::Place::in_flight;
   operation.slot = static_cast<uint32_t>(pending_.size());
-  pending_.push_back({&operation, due, sequence_next_++, fate, is_in_flight, nullptr, 0});
+  pending_.push_back({&operation, due, sequence_next_++, fate, is_in_flight, nullptr, 0, id});
   if (due >= next_due_) return;
   next_due_ = due;
   next_slot_ = operation.slot;
@@ -189,6 +197,7 @@ void SimBackend::cancel(Operation& operation) noexcept {
     return add_pending(operation, clock_, Fate::cancelled, false);
   }
   SPINDLE_ASSERT(operation.place == Operation::Place::in_flight, "a cancel of an operation that is not submitted");
+  draw_for(pending_[operation.slot].id, Moment::cancel);
   const bool takes_effect = random_.chance(1, 2);
   const bool in_part = random_.chance(1, 4);
   hash_.mix(4, takes_effect, in_part);
@@ -223,6 +232,7 @@ void SimBackend::forget_all() noexcept {
   SPINDLE_ASSERT(loop()->is_dying(), "operations of a live host were forgotten");
   for (const Pending& pending : pending_) {
     Operation& operation = *pending.operation;
+    draw_for(pending.id, Moment::death);
     const uint64_t outcome = random_.below(3);
     hash_.mix(5, static_cast<uint64_t>(operation.opcode()), operation.offset(), outcome);
     const bool changes_disk = is_write(operation) || changes_disk_at_once(operation.opcode());
@@ -251,6 +261,7 @@ void SimBackend::forget_all() noexcept {
 
 int32_t SimBackend::result_of(const Pending& pending) noexcept {
   Operation& operation = *pending.operation;
+  draw_for(pending.id, Moment::end);
   const bool is_pending_sync = is_sync(operation) && pending.file != nullptr;
   if (pending.fate != Fate::normal) {
     if (is_pending_sync) finish_sync(pending, false);

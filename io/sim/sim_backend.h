@@ -7,7 +7,8 @@
 //
 // Invariants
 // 1. Nothing is delivered from within submit() or cancel(): every result is an event of the world.
-// 2. Every choice is drawn from random_, in the order of events; nothing depends on addresses.
+// 2. Every choice is drawn from random_, which is set anew for each operation and moment (DrawKeys): it depends on the
+//    seed, the operation's trace and its number there; nothing depends on what else goes on, or on addresses.
 // 3. After forget_all() no operation is known any more, and none is taken.
 #pragma once
 
@@ -18,6 +19,7 @@
 
 #include "io/backend.h"
 #include "io/sim/disk_faults.h"
+#include "io/sim/draw_keys.h"
 #include "io/sim/event_hash.h"
 #include "io/sim/fault_injector.h"
 #include "io/sim/sim_files.h"
@@ -44,8 +46,8 @@ struct SimBackendOptions {
 
 class SimBackend final : public Backend {
  public:
-  /// `files`, `clock` (the world's time) and `hash` outlive the backend.
-  SimBackend(SimFiles& files, const Time& clock, EventHash& hash, const SimBackendOptions& options, uint64_t seed);
+  /// `files`, `clock` (the world's time), `hash` and `keys` outlive the backend.
+  SimBackend(SimFiles& files, const Time& clock, EventHash& hash, const SimBackendOptions& options, DrawKeys& keys);
   ~SimBackend();
 
   void cancel(Operation& operation) noexcept override;
@@ -86,6 +88,8 @@ class SimBackend final : public Backend {
  private:
   /// What a cancel made of an operation.
   enum class Fate : uint8_t { normal, cancelled, cancelled_in_part };
+  /// Of an operation's life, each with chances of its own.
+  enum class Moment : uint8_t { start, end, cancel, death };
   struct Pending {
     Operation* operation;
     Time due;
@@ -94,6 +98,7 @@ class SimBackend final : public Backend {
     bool is_in_flight;   ///< takes a place of the queue depth; false: cancelled before it got one
     SimFile* file;       ///< of a write or sync; null: of no interest to others
     uint64_t covers;     ///< sync: the changes up to this one
+    FaultId id;
   };
   /// A sync that waits for a place: it covers what was there when it was submitted.
   struct QueuedSync {
@@ -111,6 +116,7 @@ class SimBackend final : public Backend {
   void submit_to_backend(Operation& operation) noexcept override;
   void add_pending(Operation& operation, Time due, Fate fate, bool is_in_flight) noexcept;
   void start(Operation& operation) noexcept;
+  void draw_for(FaultId id, Moment moment) noexcept;
   QueuedSync begin_sync(Operation& operation, SimFile& file) noexcept;
   QueuedSync take_queued_sync(Operation& operation) noexcept;
   void remove_pending(uint32_t slot) noexcept;
@@ -155,7 +161,8 @@ class SimBackend final : public Backend {
   const Time& clock_;
   EventHash& hash_;
   SimBackendOptions options_;
-  Random random_;
+  DrawKeys& keys_;
+  Random random_{0};
   FaultInjector faults_;  // draws from random_
   Time stalled_until_{};
   std::vector<OpenFile> open_files_;  // by descriptor, from descriptor_first

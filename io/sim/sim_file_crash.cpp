@@ -71,9 +71,11 @@ void SimFile::lose_power(uint32_t sector_size, Random& random) {
   sync_covers_ = 0;
   // Some crashes leave all, some nothing, most a mixture: each is a state that recovery must know.
   const uint64_t mood = random.below(8);
+  const uint64_t seed = random.next();
   for_each_undecided(sector_size, [&](uint64_t offset) {
-    const uint64_t choice = mood < 2 ? mood : random.below(mood < 5 ? 2 : 3);
-    decide(offset, sector_size, static_cast<SectorFate>(choice), random);
+    Random own(mix64(seed + offset));  // of each sector by itself, whatever others there are
+    const uint64_t choice = mood < 2 ? mood : own.below(mood < 5 ? 2 : 3);
+    decide(offset, sector_size, static_cast<SectorFate>(choice), own);
   });
   const bool allocates = random.chance(1, 2);
   for (const uint64_t index : changed_) {

@@ -394,12 +394,27 @@ void SimFiles::decide_changes(const std::vector<bool>& kept) {
   }
 }
 
+namespace {
+
+uint64_t hash_of(const std::string& name) noexcept {
+  uint64_t hash = name.size();
+  for (const char character : name) hash = mix64(hash ^ static_cast<unsigned char>(character));
+  return hash;
+}
+
+}  // namespace
+
 void SimFiles::lose_power(uint32_t sector_size, Random& random) {
   const uint64_t mood = random.below(4);
   std::vector<bool> kept(changes_.size());
   for (size_t index = 0; index < kept.size(); ++index) kept[index] = mood < 2 ? mood == 1 : random.chance(1, 2);
   decide_changes(kept);
-  for_each([&](const std::string&, SimFile& file) { lose_power(file, sector_size, random); });
+  // Of each file by itself, whatever others there are.
+  const uint64_t seed = random.next();
+  for_each([&](const std::string& name, SimFile& file) {
+    Random own(mix64(seed ^ hash_of(name)));
+    lose_power(file, sector_size, own);
+  });
 }
 
 // Damage that was written over is back where that write is not, and gone behind the end.

@@ -24,7 +24,11 @@ class CurrentLoop {
 }  // namespace
 
 Host::Host(World& world, uint32_t index, std::string name, SimBackendOptions options)
-    : world_(world), index_(index), name_(std::move(name)), options_(std::move(options)) {
+    : world_(world),
+      index_(index),
+      name_(std::move(name)),
+      options_(std::move(options)),
+      keys_(mix64(world.seed() + index)) {
   restart();
 }
 
@@ -35,7 +39,7 @@ Host::~Host() {
 void Host::restart() {
   SPINDLE_ASSERT(!is_alive(), "a host was started twice");
   const uint64_t seed = mix64(mix64(world_.seed() + index_) + ++process_count_);
-  backend_ = std::make_unique<SimBackend>(*files_, world_.now_, world_.hash_, options_, mix64(seed + 1));
+  backend_ = std::make_unique<SimBackend>(*files_, world_.now_, world_.hash_, options_, keys_);
   Loop::Options options;
   options.ready_budget = 1;  // so that the world can stop at every await
   options.random_seed = mix64(seed + 2);
@@ -73,10 +77,9 @@ void Host::kill_process() noexcept {
   backend_.reset();
 }
 
-void Host::lose_power() noexcept {
+void Host::lose_power(uint64_t key) noexcept {
   kill_process();
-  const uint64_t seed = mix64(mix64(world_.seed() + index_) + process_count_);
-  Random random(mix64(seed + 3));
+  Random random(mix64(mix64(mix64(world_.seed() + index_) + 3) + key));
   files_->lose_power(options_.sector_size, random);
   world_.hash_.mix(11, index_, random.next());
 }

@@ -6,6 +6,11 @@
 //     host.start(serve, configuration);
 //     while (world.step() == World::Step::worked) { … host.kill_process() at any await … }
 //
+// The chances of an operation (its latency, its faults, what a kill leaves of it) depend on the seed, the trace of its
+// task (runtime/trace.h) and its number in that trace, and on nothing else that happens. So whoever drives a world by a
+// list of events, and gives each event's task the event's number as its trace, can leave out one event, and the others
+// meet the same faults. The order in which ready tasks run is drawn as it comes.
+//
 // A step is one turn of one host (one entry of its ready queue, so one await to the next), or the completion of one
 // operation. Where several are possible one is drawn. Where none is, time jumps to the next timer or completion.
 //
@@ -63,7 +68,9 @@ class Host {
   void kill_process() noexcept;
   /// The machine goes dark, at whatever await. Of what was not durable each sector and each change of a directory is by
   /// seed there, torn, or not; see sim_file.h and sim_files.h.
-  void lose_power() noexcept;
+  void lose_power() noexcept { lose_power(++power_losses_count_); }
+  /// The same, decided by (seed, key), for whoever wants the outcome not to depend on how often it happened before.
+  void lose_power(uint64_t key) noexcept;
   /// Puts another disk in place of the host's. The host must be dead.
   void replace_files(SimFiles files) noexcept;
   /// A new process, without a task, on the same disk. The former one must be dead.
@@ -89,8 +96,10 @@ class Host {
   World& world_;
   uint32_t index_;
   uint32_t process_count_ = 0;
+  uint64_t power_losses_count_ = 0;
   std::string name_;
   SimBackendOptions options_;
+  DrawKeys keys_;
   std::unique_ptr<SimFiles> files_ = std::make_unique<SimFiles>();
   std::unique_ptr<SimBackend> backend_;
   std::unique_ptr<Loop> loop_;
