@@ -27,7 +27,7 @@ struct Failure {
 class Search {
  public:
   Search(const Fuzzer& fuzzer, const FuzzSettings& settings, uint64_t budget_ms)
-      : fuzzer_(fuzzer), settings_(settings), limit_ms_(budget_ms / 2), end_ms_(milliseconds_now() + budget_ms) {}
+      : fuzzer_(fuzzer), settings_(settings), limit_ms_(budget_ms / 4), end_ms_(milliseconds_now() + budget_ms) {}
 
   std::optional<Failure> find(uint64_t events_max) {
     for (const FuzzCase& saved : load_failures(settings_.failures_folder, fuzzer_)) {
@@ -42,6 +42,7 @@ class Search {
     for (next.seed = new_seed(); milliseconds_now() < end_ms_; next.seed = mix64(next.seed)) {
       if (fails(next)) return std::move(found_);
     }
+    clear_failure_report();
     std::printf("%s: nothing fails, in %" PRIu64 " runs\n", fuzzer_.name, runs_count_);
     return std::nullopt;
   }
@@ -54,6 +55,7 @@ class Search {
  private:
   bool fails(const FuzzCase& of) {
     ++runs_count_;
+    set_failure_report(report_of(settings_, fuzzer_, of));
     found_ = Failure{of, run_in_child(fuzzer_, of, limit_ms_)};
     return !found_.outcome.signature.empty();
   }
@@ -77,7 +79,7 @@ class Minimizer {
         begin_ms_(milliseconds_now()),
         end_ms_(begin_ms_ + budget_ms) {
     // What hangs is told from what passes by this limit alone, and takes all of it each time.
-    const uint64_t of_hang_ms = std::max<uint64_t>(500, budget_ms / 16);
+    const uint64_t of_hang_ms = std::max<uint64_t>(300, budget_ms / 32);
     limit_ms_ = signature_ == "hangs" ? of_hang_ms : std::max<uint64_t>(2000, failure.outcome.duration_ms * 10);
     note_failure();
   }
@@ -177,6 +179,11 @@ class Minimizer {
     std::sort(ids.begin(), ids.end());
     ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
     faults_count_ = ids.size();
+    // From now on by name, even if it is all of them.
+    FuzzCase named = case_;
+    named.faults = FaultSelection(ids);
+    if (!fails(named)) return false;
+    keep(std::move(named));
     std::vector<uint32_t> items(ids.size());
     for (uint32_t place = 0; place < items.size(); ++place) items[place] = place;
     FaultsTest test(*this, ids);
@@ -185,7 +192,8 @@ class Minimizer {
 
   void print_what_is_left() const {
     std::printf("%s: %zu of %" PRIu64 " events", fuzzer_.name, events_left_count_, events_count_);
-    if (faults_count_ > 0) std::printf(" and %zu of %zu faults", outcome_.faults.size(), faults_count_);
+    const size_t faults_left_count = case_.faults.has_value() ? case_.faults->ids().size() : faults_count_;
+    if (faults_count_ > 0) std::printf(" and %zu of %zu faults", faults_left_count, faults_count_);
     const uint64_t took_ms = milliseconds_now() - begin_ms_;
     std::printf(" are left, after %" PRIu64 " runs in %" PRIu64 ".%" PRIu64 " s%s\n", runs_count_, took_ms / 1000,
                 took_ms % 1000 / 100, is_over() ? ": the time was over" : "");

@@ -160,10 +160,11 @@ class Simulation {
     if (is_early) machine_.mark(FileMark::killed_in_recovery);
     machine_.trace(request.kind == CrashKind::kill ? "killed" : "power lost", machine_.lives_count);
     machine_.note_crash(request.kind);
+    machine_.life_number = request.number;
     if (request.kind == CrashKind::kill) {
       host_.kill_process();
     } else {
-      host_.lose_power();
+      host_.lose_power(request.number);
     }
     FUZZ_CHECK(world_.step() == World::Step::idle, "something goes on after a crash");
     machine_.check_space();
@@ -176,6 +177,7 @@ class Simulation {
     if (!request.again_in_steps.has_value()) return;
     CrashRequest again;
     again.kind = *request.again_in_steps % 2 == 0 ? CrashKind::kill : CrashKind::power;
+    again.number = request.number;
     again.in_steps = *request.again_in_steps;
     machine_.crash = again;
   }
@@ -259,7 +261,7 @@ RunResult run_file_ring(const RunOptions& options, std::span<const FileEvent> ev
 
 // The first reach every mark, each three times.
 constexpr uint64_t fixed_seeds[] = {
-    13, 25, 35, 47, 64, 71, 123, 142, 144, 176, 180, 182, 243, 283, 527, 582, 685, 853, 875,
+    13, 25, 35, 47, 64, 71, 123, 142, 144, 176, 180, 182, 243, 283, 527, 582, 685, 853, 875, 895, 1042, 1117,
     // They found bugs: in ragged writes (a short read taken for the end of the file), and in the simulated disk.
     2930300713019373510u, 364, 625, 9438471701711700376u, 691224203544804902u, 8497186293616221994u};
 constexpr uint64_t ring_fixed_seeds[] = {1, 2, 3, 4};

@@ -4,6 +4,7 @@
 #include "runtime/combinators.h"
 #include "runtime/scope.h"
 #include "runtime/sleep.h"
+#include "runtime/trace.h"
 #include "tests/fuzz/file_machine.h"
 
 namespace spindle::fuzz {
@@ -45,6 +46,7 @@ void request_crash(FileMachine& machine, const FileEvent& event) {
   if (machine.crash.has_value()) return;
   CrashRequest request;
   request.kind = event.action == FileAction::kill ? CrashKind::kill : CrashKind::power;
+  request.number = event.number;
   request.in_steps = event.a % 8 == 0 ? event.b % 200 : event.b % 24;
   if (event.c % 8 == 0) request.again_in_steps = event.d % 60;
   machine.crash = request;
@@ -56,6 +58,7 @@ Task<Result<void>> work(FileMachine* machine) {
     const FileEvent* const next = machine->next_event();
     if (next == nullptr) co_return Result<void>();
     FileEvent event = *next;
+    co_await set_trace_id(event.number);
     if (event.action == FileAction::kill || event.action == FileAction::lose_power) {
       request_crash(*machine, event);
       continue;
@@ -190,6 +193,7 @@ Task<Result<void>> close_all(FileMachine& machine) {
 }  // namespace
 
 Task<Result<void>> run_life(FileMachine& machine) {
+  co_await set_trace_id(machine.life_number);
   co_await ok(look_around(machine));
   const bool checks_all = machine.lives_count % 2 == 1;
   if (checks_all) co_await ok(check_files(machine));

@@ -61,6 +61,7 @@ struct PendingNames {
 enum class CrashKind : uint8_t { kill, power };
 struct CrashRequest {
   CrashKind kind = CrashKind::kill;
+  uint32_t number = 0;  ///< of the event that asked for it
   uint32_t in_steps = 0;
   std::optional<uint32_t> again_in_steps;  ///< after the restart
 };
@@ -120,6 +121,7 @@ class FileMachine {
   bool is_stopping = false;  ///< on the ring, in place of a crash: tasks end, files are closed
   bool is_finished = false;  ///< the last life came to its end
   std::optional<CrashRequest> crash;
+  uint32_t life_number = 0;  ///< of the event that ended the life before; the trace of what no event does
   std::optional<uint32_t> crash_again_in_steps;
 
   Slot slots[4];

@@ -12,6 +12,11 @@ extern const Fuzzer file_fuzzer;
 extern const Fuzzer file_ring_fuzzer;
 extern const Fuzzer storage_fuzzer;
 extern const Fuzzer canary_fuzzer;
+extern const Fuzzer canary_disk_fuzzer;
+extern const Fuzzer canary_hang_fuzzer;
+extern const Fuzzer canary_signal_fuzzer;
+extern const Fuzzer canary_assert_fuzzer;
+extern const Fuzzer canary_marks_fuzzer;
 
 }  // namespace spindle::fuzz
 

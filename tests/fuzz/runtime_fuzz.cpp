@@ -10,6 +10,7 @@
 #include <new>
 
 #include "io/sim/swarm.h"
+#include "runtime/trace.h"
 #include "tests/fuzz/runtime_machine.h"
 
 namespace spindle::fuzz {
@@ -98,6 +99,7 @@ Task<Result<void>> run_block(Machine& machine, Place place, uint32_t budget) {
     const FuzzEvent* next = machine.next_event();
     if (next == nullptr || next->action == Action::leave) break;
     FuzzEvent event = *next;
+    co_await set_trace_id(event.number);
     if (do_at_once(machine, place, event)) continue;
     const bool is_transfer =
         event.action == Action::write || event.action == Action::read || event.action == Action::sync;
@@ -348,9 +350,9 @@ RunResult run_events(const RunOptions& options, std::span<const FuzzEvent> event
   return {hash.value(), event_next};
 }
 
-constexpr uint64_t fixed_seeds[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
-                                    12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
-                                    23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 8983580182596178123u};
+constexpr uint64_t fixed_seeds[] = {
+    1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17,
+    18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 39, 8983580182596178123u};
 
 }  // namespace
 

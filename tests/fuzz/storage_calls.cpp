@@ -4,6 +4,7 @@
 #include <string>
 
 #include "runtime/sleep.h"
+#include "runtime/trace.h"
 #include "tests/fuzz/storage_transfer.h"
 
 namespace spindle::fuzz {
@@ -232,6 +233,7 @@ Task<Result<void>> do_watch(StorageMachine* machine) {
 }  // namespace
 
 Task<Result<void>> make_call(StorageMachine* machine, Scope* scope, StorageEvent event) {
+  co_await set_trace_id(event.number);
   const bool is_watch = event.action == StorageAction::watch;
   const Duration delay(event.b % 3 == 0 ? 0 : event.c % 200'000);
   const Result<void> slept = co_await sleep_for(delay);

@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "runtime/sleep.h"
+#include "runtime/trace.h"
 
 namespace spindle::fuzz {
 
@@ -281,6 +282,7 @@ Task<Result<void>> do_control(StorageMachine* machine, StorageEvent event) {
     case StorageAction::lose_power:
       machine->death_in_steps = event.a % 8 == 0 ? 0 : event.a / 8 % 300;
       machine->death_removes_file = event.b % 8 == 0 && !machine->setup.is_device();
+      machine->death_number = event.number;
       machine->death_loses_power = event.action == StorageAction::lose_power;
       break;
     default: break;
@@ -302,6 +304,7 @@ Task<Result<void>> serve_storage(StorageMachine* machine) {
   machine->storage = &storage;
   for (const StorageEvent* next = machine->next_event(); next != nullptr; next = machine->next_event()) {
     StorageEvent event = *next;
+    co_await set_trace_id(event.number);
     if (is_call(event.action)) machine->pending.push_back(event);
     if (is_call(event.action) && machine->pending.size() < batch_calls_max) continue;
     co_await ok(ensure_open(machine, event));

@@ -86,7 +86,7 @@ void StorageMachine::die(bool loses_power) {
   note_faults();
   if (loses_power && disk.loose_count() > 0) mark(StorageMark::power_lost_with_loose_sectors);
   if (loses_power) {
-    host.lose_power();
+    host.lose_power(death_number);
   } else {
     host.kill_process();
   }

@@ -153,6 +153,7 @@ class StorageMachine {
   bool is_closing = false;    ///< the Storage goes, or is gone, while calls are under way
   uint32_t calls_live_count = 0;
   std::optional<uint64_t> death_in_steps;
+  uint32_t death_number = 0;  ///< of its event
   bool death_loses_power = false;
   bool death_removes_file = false;  ///< somebody else does, before the restart
 
