@@ -26,7 +26,8 @@ Task<Result<void>> sync_file(FileMachine& machine, FileEvent event) {
   // Of two at once, of which one failed, the other may have come after it, and says nothing.
   const bool may_have_failed = attempt.rose(Fault::failed_sync);
   if (result.has_value() && !may_have_failed) node.file.note_synced(covers);
-  if (!result.has_value() && may_have_failed) node.file.note_sync_failed(covers);
+  // Tried again after EINTR, it covers what was written meanwhile, too.
+  if (!result.has_value() && may_have_failed) node.file.note_sync_failed(machine.sequence());
   co_return Result<void>();
 }
 

@@ -263,7 +263,9 @@ RunResult run_file_ring(const RunOptions& options, std::span<const FileEvent> ev
 constexpr uint64_t fixed_seeds[] = {
     13, 25, 35, 47, 64, 71, 123, 142, 144, 176, 180, 182, 243, 283, 527, 582, 685, 853, 875, 895, 1042, 1117,
     // They found bugs: in ragged writes (a short read taken for the end of the file), and in the simulated disk.
-    2930300713019373510u, 364, 625, 9438471701711700376u, 691224203544804902u, 8497186293616221994u};
+    2930300713019373510u, 364, 625, 9438471701711700376u, 691224203544804902u, 8497186293616221994u,
+    // And in the model: a sync that was interrupted, tried again, and then failed.
+    14260053344114999684u};
 constexpr uint64_t ring_fixed_seeds[] = {1, 2, 3, 4};
 
 }  // namespace

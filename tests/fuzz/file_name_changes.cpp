@@ -116,7 +116,7 @@ Task<Result<void>> sync_names(FileMachine& machine, FileEvent event) {
   if (node == nullptr) co_return Result<void>();
   const bool may_have_failed = attempt.rose(Fault::failed_sync);  // another one, at the same time
   if (result.has_value() && !may_have_failed) machine.names.note_synced(node->id, covers);
-  if (!result.has_value() && may_have_failed) machine.names.note_sync_failed(node->id, covers);
+  if (!result.has_value() && may_have_failed) machine.names.note_sync_failed(node->id, machine.sequence());
   co_return Result<void>();
 }
 
@@ -175,7 +175,8 @@ void note_published(FileMachine& machine, const Attempt& attempt, Node& node, Na
     return;
   }
   if (result.has_value() || !may_have_failed) return;
-  node.file.note_sync_failed(covers);
+  // It tries again after EINTR, and the last time covers what was changed meanwhile, too.
+  node.file.note_sync_failed(machine.sequence());
   for (const Node* const directory : directories) {
     if (directory != nullptr) machine.names.note_sync_failed(directory->id, machine.sequence());
   }
