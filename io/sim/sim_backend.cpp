@@ -97,13 +97,22 @@ void SimBackend::start(Operation& operation) noexcept {
   if (!operation.is_transfer() && !is_sync(operation)) return;
   OpenFile* const open_file = open_file_of(operation);
   if (open_file == nullptr) return;
-  open_file->file->prefetch(operation.offset(), is_write(operation));
   Pending& pending = pending_.back();
   pending.file = open_file->file.get();
+  prefetch_for(operation);
   if (!is_sync(operation)) return;
   QueuedSync sync = take_queued_sync(operation);
   if (sync.file == nullptr) sync = begin_sync(operation, *pending.file);
   pending.covers = sync.covers;
+}
+
+// And the content for the one before: its page is there by now. If that one is gone, any other one's is no loss.
+void SimBackend::prefetch_for(const Operation& operation) noexcept {
+  const Pending& former = pending_[prefetched_slot_];
+  const bool reads = former.file != nullptr && former.operation->reads_into_memory();
+  if (reads) former.file->prefetch_content(former.operation->offset());
+  prefetched_slot_ = operation.slot;
+  pending_[operation.slot].file->prefetch_page(operation.offset());
 }
 
 // Nothing ends before the device goes on.
@@ -158,6 +167,7 @@ void SimBackend::remove_pending(uint32_t slot) noexcept {
   removed = pending_.back();
   removed.operation->slot = slot;
   pending_.pop_back();
+  if (prefetched_slot_ >= pending_.size()) prefetched_slot_ = prefetched_slot_ == pending_.size() ? slot : 0;
   find_next();
 }
 
@@ -248,6 +258,7 @@ void SimBackend::forget_all() noexcept {
     note_abandoned(operation);
   }
   pending_.clear();
+  prefetched_slot_ = 0;
   in_flight_count_ = 0;
   next_due_ = time_never;
   for (const QueuedSync& sync : queued_syncs_) sync.file->abandon_sync();

@@ -117,6 +117,7 @@ class SimBackend final : public Backend {
   void add_pending(Operation& operation, Time due, Fate fate, bool is_in_flight) noexcept;
   void start(Operation& operation) noexcept;
   void draw_for(FaultId id, Moment moment) noexcept;
+  void prefetch_for(const Operation& operation) noexcept;
   QueuedSync begin_sync(Operation& operation, SimFile& file) noexcept;
   QueuedSync take_queued_sync(Operation& operation) noexcept;
   void remove_pending(uint32_t slot) noexcept;
@@ -172,6 +173,7 @@ class SimBackend final : public Backend {
   std::vector<Pending> pending_;  // Operation::slot is the index
   Time next_due_ = time_never;
   uint32_t next_slot_ = 0;  // of next_due_
+  uint32_t prefetched_slot_ = 0;  // whose page was asked for last
   uint32_t in_flight_count_ = 0;
   uint64_t sequence_next_ = 0;
   uint64_t delivered_count_ = 0;

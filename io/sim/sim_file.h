@@ -66,12 +66,17 @@ class SimFile {
   uint64_t allocated_size() const noexcept { return allocated_count_ * page_size; }
 
   // The acknowledged image.
-  /// Asks the processor for the beginning of a page that a transfer is going to need: by the time that its latency is
-  /// over, other operations have been simulated, and it is there. The rest the processor fetches ahead by itself, and
-  /// better: to ask for a whole page fills what it has for misses.
-  void prefetch(uint64_t offset, bool writes) const noexcept {
+  // Memory is what a large simulated disk waits for. So the processor is asked ahead for what a transfer is going to
+  // need: by the time that its latency is over, other operations have been simulated, and it is there. In two steps,
+  // since to ask for the content means to look at the page, which is not there yet either.
+  void prefetch_page(uint64_t offset) const noexcept {
     const Page* const page = find_page(offset / page_size);
-    if (page != nullptr && writes && goes_past_cache()) return __builtin_prefetch(page, 1);
+    if (page != nullptr) __builtin_prefetch(page, 1);
+  }
+  /// Of the content the beginning: the rest is fetched ahead by the processor itself, and better. To ask for all fills
+  /// what it has for misses.
+  void prefetch_content(uint64_t offset) const noexcept {
+    const Page* const page = find_page(offset / page_size);
     if (page == nullptr || page->current == page_none) return;
     const std::byte* const content = pool_.at(page->current);
     for (uint32_t at = 0; at < prefetch_size; at += 64) __builtin_prefetch(content + at, 0, 2);
