@@ -1,4 +1,5 @@
-// docs/SIMULATION.md, compiled and run.
+// The disk with faults of docs/SIMULATION.md, and a counter in a file that is published. The other parts of the guide
+// stand in examples/counter/.
 #include <doctest/doctest.h>
 
 #include <cstring>
@@ -27,7 +28,7 @@ Task<Result<void>> store(uint64_t& value) {
   co_return closed;
 }
 
-/// The one of the guide's last sentence.
+/// Without the sync that publish() does.
 Task<Result<void>> store_carelessly(uint64_t& value) {
   OpenOptions how;
   how.access = Access::read_write;
@@ -90,11 +91,11 @@ SimBackendOptions options_of_the_guide() {
 
 }  // namespace
 
-TEST_CASE("the guide's counter survives every crash") { CHECK(wrong_images_of(store) == 0); }
+TEST_CASE("a counter that is published survives every crash") { CHECK(wrong_images_of(store) == 0); }
 
-TEST_CASE("the guide's careless counter does not") { CHECK(wrong_images_of(store_carelessly) > 0); }
+TEST_CASE("a counter that is renamed without a sync does not") { CHECK(wrong_images_of(store_carelessly) > 0); }
 
-TEST_CASE("the guide's disk with faults runs the guide's counter") {
+TEST_CASE("the guide's disk with faults runs a counter") {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     World world(seed);
     Host& host = world.add_host("a", options_of_the_guide());
