@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <memory>
 #include <string>
 
@@ -130,6 +131,7 @@ Task<Result<void>> serve(Life* life) {
 }
 
 RunResult run_events(const RunOptions& run, std::span<const Event> events, Coverage&) {
+  if (run.is_verbose) std::printf("  weights: %s\n", swarm_of(run.seed).text(name_of).c_str());
   SimBackendOptions options;
   options.sector_size = sector_size;
   options.faults.filter = run.faults;
