@@ -8,8 +8,9 @@ A mutant is a file NAME.mutant in this folder:
     replace: what stands there instead; may be empty, and may be several lines of the form "replace: ..."
     reason: why a program with this bug is wrong
 
-    run.py [NAME ...]   copies the tree, and for each mutant: applies it, builds what changed, runs the unit tests and
-                        then the fuzzers. Prints who found it and how fast. Exit status 1 when one survives.
+    run.py [NAME ...]   copies the tree, and for each mutant: applies it, then builds and runs one program after another,
+                        unit tests of its layer, those of the layers above, fuzzers. Prints who found it and how fast.
+                        Exit status 1 when one survives.
     run.py --check      only checks that each mutant still applies (a stale one fails).
     run.py --list       their names and reasons.
 """
@@ -24,8 +25,10 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-LAYERS = ['runtime', 'pools', 'io', 'lsm', 'services', 'tests', 'benchmarks']
+FOLDERS = ['runtime', 'pools', 'io', 'lsm', 'services', 'tests', 'benchmarks', 'examples', 'docs']
 FILES = ['meson.build', 'meson_options.txt']
+# Those with unit tests, each on top of those before it.
+LAYERS = ['runtime', 'pools', 'io']
 
 
 class Mutant:
@@ -95,9 +98,9 @@ def run(command, limit_s, cwd=None):
 def copy_tree(work):
     source = work / 'source'
     source.mkdir(parents=True, exist_ok=True)
-    for layer in LAYERS:
-        if (ROOT / layer).is_dir():
-            subprocess.run(['cp', '-ru', '--preserve=timestamps', str(ROOT / layer), str(source)], check=True)
+    for folder in FOLDERS:
+        if (ROOT / folder).is_dir():
+            subprocess.run(['cp', '-ru', '--preserve=timestamps', str(ROOT / folder), str(source)], check=True)
     for name in FILES:
         shutil.copy2(ROOT / name, source / name)
     return source
@@ -109,7 +112,7 @@ def set_up(work, sanitize):
     if not (build / 'build.ninja').is_file():
         # Unoptimised, since most of the time goes into compiling.
         command = ['meson', 'setup', str(build), str(source), '-Dbuildtype=plain', '-Dledger=on', '-Dbenchmarks=false',
-                   '-Dmimalloc=disabled']
+                   '-Dmimalloc=disabled', '-Dlibfuzzer=disabled']
         if sanitize:
             command += ['-Db_sanitize=address,undefined', '-Db_lundef=false']
         status, output = run(command, 300)
@@ -128,24 +131,40 @@ def first_failure(output):
     return ''
 
 
-def hunt(build, limits):
-    """Who finds the bug: (name, seconds, what it said), or None."""
-    steps = [(f'unit tests of {name}', [str(build / 'tests' / f'{name}-test'), '--abort-after=1'], limits['unit'])
-             for name in ('runtime', 'pools', 'io')]
-    fuzz = build / 'tests' / 'spindle-fuzz'
-    shutil.rmtree(build / 'fuzz-failures', ignore_errors=True)  # seeds that found the mutant before
-    if fuzz.is_file():
-        listed = subprocess.run([str(fuzz), 'list'], capture_output=True, text=True).stdout.split('\n')
-        for name in (line.split()[0] for line in listed if line.strip()):
-            if not name.startswith('canary'):
-                steps.append((f'fuzzer {name}', [str(fuzz), name, '--seconds', str(limits['fuzz'])],
-                              limits['fuzz'] * 2 + 60))
-    began = time.monotonic()
-    for who, command, limit_s in steps:
-        status, output = run(command, limit_s, cwd=build)
+def make(build, target):
+    status, output = run(['ninja', '-C', str(build), f'tests/{target}'], 3600)
+    return None if status == 0 else output
+
+
+def steps_of(layer, build, limits):
+    """(who, program, arguments, limit in seconds), the likeliest to find a bug in that layer first."""
+    for name in LAYERS[LAYERS.index(layer) if layer in LAYERS else 0:]:
+        yield f'unit tests of {name}', f'{name}-test', ['--abort-after=1'], limits['unit']
+    make(build, 'spindle-fuzz')
+    program = str(build / 'tests' / 'spindle-fuzz')
+    listed = subprocess.run([program, 'list', '--default'], capture_output=True, text=True).stdout.split()
+    for name in listed:
+        yield f'fuzzer {name}', 'spindle-fuzz', [name, '--seconds', str(limits['fuzz'])], limits['fuzz'] * 2 + 60
+
+
+class DoesNotCompile(Exception):
+    pass
+
+
+def hunt(layer, build, limits):
+    """Who finds the bug: (name, seconds without the building, what it said), or None."""
+    shutil.rmtree(build / 'fuzz-failures', ignore_errors=True)  # seeds that found another one
+    seconds = 0
+    for who, program, arguments, limit_s in steps_of(layer, build, limits):
+        output = make(build, program)
+        if output is not None:
+            raise DoesNotCompile(output)
+        began = time.monotonic()
+        status, output = run([str(build / 'tests' / program), *arguments], limit_s, cwd=build)
+        seconds += time.monotonic() - began
         if status != 0:
             said = 'took too long' if status == 124 else first_failure(output)
-            return who, time.monotonic() - began, said
+            return who, seconds, said
     return None
 
 
@@ -169,10 +188,10 @@ def main():
         return 1
     source, build = set_up(pathlib.Path(options.work), options.sanitize)
     limits = {'unit': 600, 'fuzz': options.fuzz_seconds}
-    status, output = run(['ninja', '-C', str(build)], 3600)
-    if status != 0:
-        raise SystemExit('the tree does not build:\n' + output[-3000:])
-    found = hunt(build, {'unit': 600, 'fuzz': 5})
+    try:
+        found = hunt(LAYERS[0], build, {'unit': 600, 'fuzz': 5})
+    except DoesNotCompile as failed:
+        raise SystemExit(f'the tree does not build:\n{str(failed)[-3000:]}') from failed
     if found:
         raise SystemExit(f'the tree fails without any mutant: {found[0]}: {found[2]}')
     survivors = []
@@ -182,12 +201,11 @@ def main():
         original = path.read_text()
         path.write_text(text)
         try:
-            status, output = run(['ninja', '-C', str(build)], 3600)
-            if status != 0:
-                print(f'{mutant.name}: does not compile', flush=True)
-                survivors.append(mutant.name)
-                continue
-            found = hunt(build, limits)
+            found = hunt(mutant.file.split('/')[0], build, limits)
+        except DoesNotCompile:
+            print(f'{mutant.name}: does not compile', flush=True)
+            survivors.append(mutant.name)
+            continue
         finally:
             path.write_text(original)
         if found:
