@@ -91,6 +91,9 @@ class Minimizer {
       std::printf("%s: but not each time: there is nothing to make smaller\n", fuzzer_.name);
       return finish();
     }
+    faults_count_ = ids_of(outcome_.faults).size();
+    // While all events are there: later the few that are left may fail only as these faults delay them.
+    if (faults_count_ > 0) leave_out_all_faults();
     shrink_events();
     if (shrink_faults()) shrink_events();
     const bool repeats = fails(case_);
@@ -167,6 +170,19 @@ class Minimizer {
     events_left_count_ = shrink(std::move(items), test).size();
   }
 
+  static std::vector<FaultId> ids_of(const std::vector<SeenFault>& faults) {
+    std::vector<FaultId> ids;
+    for (const SeenFault& seen : faults) ids.push_back(seen.id);
+    std::sort(ids.begin(), ids.end());
+    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+    return ids;
+  }
+  void leave_out_all_faults() {
+    FuzzCase candidate = case_;
+    candidate.faults = FaultSelection();
+    if (fails(candidate)) keep(std::move(candidate));
+  }
+
   /// True: there are fewer now.
   bool shrink_faults() {
     if (!fails(case_) || outcome_.faults.empty()) return false;
@@ -174,11 +190,7 @@ class Minimizer {
       std::printf("%s: too many faults to make them fewer\n", fuzzer_.name);
       return false;
     }
-    std::vector<FaultId> ids;
-    for (const SeenFault& seen : outcome_.faults) ids.push_back(seen.id);
-    std::sort(ids.begin(), ids.end());
-    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
-    faults_count_ = ids.size();
+    const std::vector<FaultId> ids = ids_of(outcome_.faults);
     // From now on by name, even if it is all of them.
     FuzzCase named = case_;
     named.faults = FaultSelection(ids);

@@ -9,7 +9,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <iterator>
 #include <string_view>
 
 #include "io/sim/fuzz.h"
@@ -21,8 +20,10 @@ namespace spindle::fuzz {
 
 namespace {
 
-// A handler may come while a report is being replaced: it finds the former or the next.
-FailureReport reports[2];
+// A handler may come while a report is being replaced: it finds the former or the next. They are never destroyed: the
+// check for leaks comes after the destructors of what is static.
+constexpr size_t reports_count = 2;
+FailureReport* const reports = new FailureReport[reports_count];
 size_t report_next = 0;
 std::atomic<const FailureReport*> report_current = nullptr;
 
@@ -93,9 +94,19 @@ void watch_failures() {
   handle_all(on_fatal_signal);
 }
 
+}  // namespace spindle::fuzz
+
+// Called for each report by sanitizers that have no such callback, or one in a library of their own.
+extern "C" void __ubsan_on_report();
+extern "C" void __ubsan_on_report() { spindle::fuzz::report_failure(); }
+extern "C" void __tsan_on_report(const void* report);
+extern "C" void __tsan_on_report(const void*) { spindle::fuzz::report_failure(); }
+
+namespace spindle::fuzz {
+
 void set_failure_report(FailureReport report) {
   FailureReport& place = reports[report_next];
-  report_next = (report_next + 1) % std::size(reports);
+  report_next = (report_next + 1) % reports_count;
   place = std::move(report);
   report_current.store(&place);
 }
