@@ -234,11 +234,12 @@ Task<Result<void>> FileOpening::probe_alignment() {
 
 // A read of that size into memory that is aligned to that much, and to no more.
 Task<Result<bool>> FileOpening::takes_read(uint32_t memory_alignment, uint32_t offset_alignment) {
-  std::vector<std::byte> memory(3 * size_t{probe_alignment_max});
+  constexpr size_t coarser = 2 * size_t{probe_alignment_max};
+  std::vector<std::byte> memory(coarser + coarser);
   const uintptr_t begin = reinterpret_cast<uintptr_t>(memory.data());
-  const uintptr_t aligned = (begin + probe_alignment_max - 1) & ~uintptr_t{probe_alignment_max - 1};
-  const size_t shift = memory_alignment == probe_alignment_max ? 0 : memory_alignment;
-  const std::span<std::byte> place(memory.data() + (aligned - begin) + shift, offset_alignment);
+  const uintptr_t aligned = (begin + coarser - 1) & ~uintptr_t{coarser - 1};
+  const size_t shift = (aligned - begin) + memory_alignment;
+  const std::span<std::byte> place(memory.data() + shift, offset_alignment);
   const Result<uint64_t> read = co_await file_.read_at(0, place);
   if (read.has_value()) co_return true;
   if (read.error().number == EINVAL) co_return false;
