@@ -124,7 +124,7 @@ class [[nodiscard]] PlainOperation final : public LeafAwait<PlainOperation, Oper
 class File {
  public:
   /// Opens `path`. Errors: the errno of open(2) or statx(2); `no_direct_io` under Direct::require, which then leaves
-  /// a file that was there as it is, and none that was not. Suspends.
+  /// a file that was there as it is, and none that was not. With `exclusive` no error leaves a file. Suspends.
   static Task<Result<File>> open(std::string path, OpenOptions options);
 
   File(File&& other) noexcept = default;

@@ -99,7 +99,7 @@ class FileOpening {
   Task<Result<bool>> takes_read(uint32_t memory_alignment, uint32_t offset_alignment);
   Task<Result<void>> set_direct(bool direct);
   Task<Result<void>> go_without_direct();
-  Task<Result<void>> discard();
+  Task<Result<void>> discard(ErrorCode reason);
 
   OpenOptions options_;
   File file_;
@@ -119,7 +119,13 @@ Task<Result<File>> FileOpening::run(std::string path, OpenOptions options) {
   if (options.truncate && options.access != Access::read_write) co_return fail(ErrorCode::invalid_argument, "open");
   FileOpening opening(std::move(path), options);
   co_await ok(opening.find_or_make());
-  co_await ok(opening.learn());
+  const Result<void> learned = co_await opening.learn();
+  if (!learned.has_value()) {
+    auto discarding = opening.discard(learned.error().code);
+    const Result<void> discarded = co_await shield(std::move(discarding));
+    static_cast<void>(discarded);  // the error that counts is the first one
+    co_return Unexpected(learned.error());
+  }
   Descriptor& descriptor = opening.descriptor();
   // Not by open(2) where direct I/O may be refused yet: what is refused stays as it was.
   const bool empties = options.truncate && opening.wants_direct() && opening.is_regular_ && !opening.is_made_;
@@ -157,6 +163,7 @@ Task<Result<void>> FileOpening::find_or_make() {
     if (options_.create && options_.exclusive) flags = exclusive;
     if (options_.truncate) flags |= O_TRUNC;
     const Result<void> opened = co_await open_with(flags);
+    is_made_ = opened.has_value() && options_.create && options_.exclusive;
     co_return opened;
   }
   if (!options_.create || !options_.exclusive) {
@@ -187,7 +194,6 @@ Task<Result<void>> FileOpening::learn() {
   const Result<void> learned = co_await learn_alignment(is_told);
   if (learned.has_value() || learned.error().code != ErrorCode::no_direct_io) co_return learned;
   if (options_.direct == Direct::prefer) co_return co_await go_without_direct();
-  if (is_made_) co_await ok(shield(discard()));
   co_return learned;
 }
 
@@ -228,11 +234,12 @@ Task<Result<void>> FileOpening::probe_alignment() {
 
 // A read of that size into memory that is aligned to that much, and to no more.
 Task<Result<bool>> FileOpening::takes_read(uint32_t memory_alignment, uint32_t offset_alignment) {
-  std::vector<std::byte> memory(3 * size_t{probe_alignment_max});
+  constexpr size_t coarser = 2 * size_t{probe_alignment_max};
+  std::vector<std::byte> memory(coarser + coarser);
   const uintptr_t begin = reinterpret_cast<uintptr_t>(memory.data());
-  const uintptr_t aligned = (begin + probe_alignment_max - 1) & ~uintptr_t{probe_alignment_max - 1};
-  const size_t shift = memory_alignment == probe_alignment_max ? 0 : memory_alignment;
-  const std::span<std::byte> place(memory.data() + (aligned - begin) + shift, offset_alignment);
+  const uintptr_t aligned = (begin + coarser - 1) & ~uintptr_t{coarser - 1};
+  const size_t shift = (aligned - begin) + memory_alignment;
+  const std::span<std::byte> place(memory.data() + shift, offset_alignment);
   const Result<uint64_t> read = co_await file_.read_at(0, place);
   if (read.has_value()) co_return true;
   if (read.error().number == EINVAL) co_return false;
@@ -255,8 +262,14 @@ Task<Result<void>> FileOpening::go_without_direct() {
   co_return Result<void>();
 }
 
-// Removes the file that was made for nothing, if its name is still its own.
-Task<Result<void>> FileOpening::discard() {
+// Removes the file that was made for nothing, if its name is still its own, and nobody has taken it meanwhile. One that
+// did not have to be new stays where others could use it.
+Task<Result<void>> FileOpening::discard(ErrorCode reason) {
+  const bool stays = !is_made_ || (!options_.exclusive && reason != ErrorCode::no_direct_io);
+  if (stays) co_return Result<void>();
+  const Result<void> locked = co_await file_.try_lock(LockMode::exclusive);
+  const bool is_taken = !locked.has_value() && locked.error().number == EWOULDBLOCK;
+  if (is_taken) co_return Result<void>();
   const std::string& path = descriptor().path;
   const FileStatus own = co_await ok(file_.stat());
   const Result<FileStatus> named = co_await stat_path(path);

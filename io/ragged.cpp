@@ -32,11 +32,12 @@ struct FreeMemory {
 uint64_t round_down(uint64_t value, uint64_t unit) noexcept { return value & ~(unit - 1); }
 uint64_t round_up(uint64_t value, uint64_t unit) noexcept { return round_down(value + unit - 1, unit); }
 
-/// One ragged transfer under way.
+/// One ragged transfer under way. Its File may be dropped between any two steps: asks before each.
 class Ragged {
  public:
   Ragged(Descriptor& descriptor, uint64_t offset, uint64_t size) noexcept
       : descriptor_(descriptor),
+        use_(descriptor),
         offset_(offset),
         end_(offset + size),
         unit_(descriptor.offset_alignment),
@@ -59,6 +60,7 @@ class Ragged {
   }
 
   Descriptor& descriptor_;
+  const DescriptorUse use_;
   uint64_t offset_;
   uint64_t end_;
   uint64_t unit_;
@@ -77,6 +79,7 @@ bool Ragged::make_bounce() noexcept {
 
 // Whole blocks into the bounce at `place`; how many bytes of them the file has.
 Task<Result<uint64_t>> Ragged::fetch(uint64_t offset, uint64_t size, uint64_t place) {
+  if (use_.is_ending()) co_return fail(ErrorCode::closed, "ragged transfer");
   std::byte* const memory = bounce_.get() + place;
   const std::span<std::byte> part(memory, size);
   const Result<void> read = co_await TransferExact(descriptor_, Opcode::read, part, offset, WriteOptions());
@@ -102,12 +105,10 @@ Task<Result<void>> Ragged::fetch_block(uint64_t offset, uint64_t place) {
 }
 
 Task<Result<void>> Ragged::read(std::byte* into) {
-  const DescriptorUse use(descriptor_);
   if (!make_bounce()) co_return fail_errno(ENOMEM, "read");
   for (uint64_t at = offset_; at < end_;) {
     const uint64_t to = chunk_end(at);
     const uint64_t begin = round_down(at, unit_);
-    if (use.is_ending()) co_return failed_at(Error{ErrorCode::closed, 0, "read", 0}, at);
     const Result<uint64_t> count = co_await fetch(begin, round_up(to, unit_) - begin, 0);
     if (!count.has_value()) co_return failed_at(count.error(), at);
     const uint64_t there = std::clamp(begin + *count, at, to);
@@ -131,26 +132,28 @@ Task<Result<void>> Ragged::write_chunk(const std::byte* from, uint64_t at, uint6
   const std::span<std::byte> part(memory, size);
   WriteOptions options;
   options.durable = durable;
+  if (use_.is_ending()) co_return fail(ErrorCode::closed, "write");
   co_await ok(TransferExact(descriptor_, Opcode::write, part, begin, options));
   co_return Result<void>();
 }
 
 Task<Result<void>> Ragged::trim(uint64_t size, bool durable) {
+  if (use_.is_ending()) co_return fail(ErrorCode::closed, "write");
   co_await ok(PlainOperation(descriptor_, Opcode::truncate, 0, size));
-  if (durable) co_await ok(PlainOperation(descriptor_, Opcode::sync, 0, 0));
+  if (!durable) co_return Result<void>();
+  if (use_.is_ending()) co_return fail(ErrorCode::closed, "write");
+  co_await ok(PlainOperation(descriptor_, Opcode::sync, 0, 0));
   co_return Result<void>();
 }
 
 Task<Result<void>> Ragged::write(const std::byte* from, bool durable) {
-  const DescriptorUse use(descriptor_);
   const Mutex::Lock alone = co_await ok(descriptor_.ragged->lock());
-  if (use.is_ending()) co_return fail(ErrorCode::closed, "write");
+  if (use_.is_ending()) co_return fail(ErrorCode::closed, "write");
   if (!make_bounce()) co_return fail_errno(ENOMEM, "write");
   const FileStatus before = co_await ok(StatOperation(descriptor_));
   file_size_ = before.size;
   for (uint64_t at = offset_; at < end_;) {
     const uint64_t to = chunk_end(at);
-    if (use.is_ending()) co_return failed_at(Error{ErrorCode::closed, 0, "write", 0}, at);
     const Result<void> written = co_await write_chunk(from, at, to, durable);
     if (!written.has_value()) co_return failed_at(written.error(), at);
     at = to;
@@ -158,7 +161,6 @@ Task<Result<void>> Ragged::write(const std::byte* from, bool durable) {
   const uint64_t size = std::max(before.size, end_);
   const bool is_too_long = before.kind == FileKind::regular && round_up(end_, unit_) > size;
   if (!is_too_long) co_return Result<void>();
-  if (use.is_ending()) co_return fail(ErrorCode::closed, "write");
   auto trimming = trim(size, durable);
   const Result<void> trimmed = co_await shield(std::move(trimming));  // a cancel must not leave the file too long
   co_return trimmed;

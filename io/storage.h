@@ -78,7 +78,8 @@ class Storage {
   ///
   /// Errors: those of open(); `system` with EEXIST for a file that is not empty, or a block device, unless told to
   /// overwrite it; those of truncating and syncing. After an error, or a cancel, a file that was not there is not
-  /// there, and one that was empty is empty (unless its own sync failed). Suspends.
+  /// there (unless somebody else took it meanwhile), and one that was empty is empty (unless its own sync failed).
+  /// Suspends.
   static Task<Result<Storage>> create(std::string path, std::span<const ZoneOptions> zones,
                                       StorageOptions options = {});
   /// Errors: the errno of open(2); `system` with EWOULDBLOCK while somebody else has the lock, with ESTALE when the

@@ -146,9 +146,13 @@ Task<Result<void>> StorageOpening::give_size() {
   co_return Result<void>();
 }
 
+// A file that was made here is somebody else's once he has locked it: he found it empty, and took it.
 Task<Result<void>> StorageOpening::undo() {
   if (is_grown_) co_await ok(file_->truncate(0));
   if (!is_made_) co_return Result<void>();
+  const Result<void> locked = co_await file_->try_lock(LockMode::exclusive);
+  const bool is_taken = !locked.has_value() && locked.error().number == EWOULDBLOCK;
+  if (is_taken) co_return Result<void>();
   const bool has_name = co_await ok(has_its_name());
   if (has_name) co_await ok(unlink_path(path_));
   co_return Result<void>();

@@ -56,12 +56,26 @@ class BadDisk final : public Backend {
     of_kind.insert(of_kind.end(), results);
   }
   void answer_always(Opcode opcode, int32_t result) { always_[opcode] = result; }
+  /// The request with this index in `asked` fails with the errno.
+  void refuse(size_t index, int errno_number) {
+    refused_index_ = index;
+    refusal_ = -errno_number;
+  }
   /// Requests of that kind wait until release() or a cancel.
   void hold(Opcode opcode) { held_kinds_[opcode] = true; }
+  /// And those from this index in `asked` on, whatever they are.
+  void hold_from(size_t index) { held_index_first_ = index; }
   void release() {
     held_kinds_.clear();
+    held_index_first_ = SIZE_MAX;
     for (Operation* operation : held) due_.push_back(operation);
     held.clear();
+  }
+  /// What waits has its answer: no cancel, and no drop, changes that any more.
+  void answer_held() {
+    std::vector<Operation*> all;
+    all.swap(held);
+    for (Operation* operation : all) operation->deliver(result_of(*operation));
   }
   uint64_t asked_count(Opcode opcode) const {
     return static_cast<uint64_t>(
@@ -98,8 +112,10 @@ class BadDisk final : public Backend {
   void submit_to_backend(Operation& operation) noexcept override {
     operation.place = Operation::Place::in_flight;
     const uint64_t size = operation.is_transfer() ? operation.chunk_size() : operation.size();
+    const size_t index = asked.size();
     asked.push_back({operation.opcode(), operation.offset(), size, operation.is_durable(), operation.io_class()});
-    if (held_kinds_[operation.opcode()]) {
+    if (index == refused_index_) refused_ = &operation;
+    if (held_kinds_[operation.opcode()] || index >= held_index_first_) {
       held.push_back(&operation);
     } else {
       due_.push_back(&operation);
@@ -125,6 +141,10 @@ class BadDisk final : public Backend {
     }
   }
   int32_t result_of(Operation& operation) {
+    if (&operation == refused_) {
+      refused_ = nullptr;
+      return refusal_;
+    }
     std::deque<int32_t>& answers = answers_[operation.opcode()];
     int32_t scripted = as_usual;
     if (const auto always = always_.find(operation.opcode()); always != always_.end()) scripted = always->second;
@@ -195,6 +215,10 @@ class BadDisk final : public Backend {
   std::map<Opcode, std::deque<int32_t>> answers_;
   std::map<Opcode, int32_t> always_;
   std::map<Opcode, bool> held_kinds_;
+  size_t held_index_first_ = SIZE_MAX;
+  size_t refused_index_ = SIZE_MAX;
+  int32_t refusal_ = 0;
+  Operation* refused_ = nullptr;
 };
 
 /// A loop on a bad disk that expects everything to come back.

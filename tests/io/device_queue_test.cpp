@@ -1,76 +1,17 @@
-// The limit of a device and its classes, and deadlines, in the simulated world: every interleaving by seed.
+// The limit of a device and its classes, in the simulated world: every interleaving by seed.
 #include "io/device_queue.h"
 
-#include <doctest/doctest.h>
+#include <algorithm>
 
-#include <vector>
-
-#include "io/file.h"
-#include "io/sim/world.h"
 #include "runtime/combinators.h"
-#include "runtime/event.h"
 #include "runtime/sleep.h"
+#include "tests/io/device_queue_fixture.h"
 
 namespace spindle {
 
 namespace {
 
 using namespace std::chrono_literals;
-
-struct alignas(512) Sector {
-  std::byte bytes[512];
-};
-
-/// A disk that takes from 100 to 200 µs.
-SimBackendOptions slow_disk() {
-  SimBackendOptions options;
-  options.queue_depth = 1024;
-  options.latency_ns_min = 100'000;
-  options.latency_ns_max = 200'000;
-  return options;
-}
-
-struct Scene {
-  explicit Scene(uint64_t seed, DeviceQueueOptions options = {.requests_max = 9}) : world(seed), queue(options) {
-    host = &world.add_host("a", slow_disk());
-  }
-  OpenOptions how() noexcept {
-    OpenOptions options;
-    options.access = Access::read_write;
-    options.direct = Direct::never;
-    options.create = true;
-    options.queue = &queue;
-    return options;
-  }
-  Result<void> run_to_end() {
-    REQUIRE(world.run() == World::Outcome::idle);
-    CHECK(host->loop().frames().live_count() == 0);
-    CHECK(host->backend().pending_count() == 0);
-    CHECK(host->backend().open_count() == 0);
-    Result<void> result = host->take();
-    if (!result.has_value()) MESSAGE(describe(result.error()));
-    return result;
-  }
-
-  /// Of a writer of its own: two writes to one place at one time are a bug.
-  uint64_t take_place() noexcept { return places_count++ * sizeof(sector.bytes); }
-
-  World world;
-  Host* host;
-  DeviceQueue queue;
-  Sector sector{};
-  uint64_t places_count = 0;
-  std::vector<int> order;
-};
-
-Task<Result<void>> write_some(Scene* scene, File* file, IoClass io_class, int count) {
-  const uint64_t place = scene->take_place();
-  const std::span<std::byte> memory(scene->sector.bytes);
-  WriteOptions options;
-  options.io_class = io_class;
-  for (int round = 0; round < count; ++round) co_await ok(file->write_all_at(place, memory, options));
-  co_return Result<void>();
-}
 
 Task<Result<void>> spawn_writers(Scope& scope, Scene& scene, File& file) {
   File* const shared = &file;
@@ -141,6 +82,63 @@ TEST_CASE("a class that is alone has the whole limit") {
   }
   CHECK(most == 9);
   CHECK(scene.run_to_end().has_value());
+}
+
+namespace {
+
+IoClass other_than(IoClass io_class) {
+  return io_class == IoClass::foreground ? IoClass::background : IoClass::foreground;
+}
+
+Task<Result<void>> spawn_one_class_longer(Scope& scope, Scene& scene, File& file, IoClass longer) {
+  File* const shared = &file;
+  Scene* const scene_address = &scene;
+  for (int index = 0; index < 20; ++index) {
+    co_await ok(scope.spawn(write_some, scene_address, shared, other_than(longer), 3));
+    co_await ok(scope.spawn(write_some, scene_address, shared, longer, 150));
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> write_one_class_longer(Scene& scene, IoClass longer) {
+  File file = co_await ok(File::open("data", scene.how()));
+  const ScopeOptions options;
+  co_return co_await with_scope(options, spawn_one_class_longer, scene, file, longer);
+}
+
+/// Steps to the end; how often the class had waiting requests and the device to itself. Then it has the whole limit.
+uint64_t run_until_alone(Scene& scene, IoClass io_class, const DeviceQueueOptions& options) {
+  uint64_t alone_count = 0;
+  Time others_until{};
+  while (scene.world.step() == World::Step::worked) {
+    const IoClass other = other_than(io_class);
+    const Time now = scene.world.now();
+    if (scene.queue.in_flight_count(other) + scene.queue.waiting_count(other) > 0) others_until = now;
+    // By then one of its own requests, which take so long at most, has ended.
+    const bool is_alone = now > others_until + options.idle_after + 200us;
+    if (!is_alone || scene.queue.waiting_count(io_class) == 0) continue;
+    ++alone_count;
+    REQUIRE(scene.queue.in_flight_count(io_class) == options.requests_max);
+  }
+  return alone_count;
+}
+
+}  // namespace
+
+TEST_CASE("a class that was held to its part has the whole limit once the other one has come to rest") {
+  for (const IoClass io_class : {IoClass::background, IoClass::foreground}) {
+    for (const DeviceQueueOptions& options :
+         {DeviceQueueOptions{.requests_max = 9}, DeviceQueueOptions{.requests_max = 16, .foreground_share = 1},
+          DeviceQueueOptions{.requests_max = 8, .foreground_share = 1, .background_share = 4}}) {
+      for (uint64_t seed = 1; seed <= 5; ++seed) {
+        Scene scene(seed, options);
+        REQUIRE(scene.queue.part_of(io_class) < options.requests_max);
+        scene.host->start(write_one_class_longer, scene, io_class);
+        CHECK(run_until_alone(scene, io_class, options) > 100);
+        CHECK(scene.run_to_end().has_value());
+      }
+    }
+  }
 }
 
 Task<Result<void>> trickle(Scene* scene, File* file) {
@@ -218,18 +216,6 @@ TEST_CASE("within a class the first to ask is the first to go") {
 }
 
 namespace {
-
-struct Ends {
-  Result<void> first;
-  Result<void> second;
-};
-
-Task<Result<void>> write_into(Scene* scene, File* file, Result<void>* end) {
-  const uint64_t place = scene->take_place();
-  const std::span<std::byte> memory(scene->sector.bytes);
-  *end = co_await file->write_all_at(place, memory);
-  co_return Result<void>();
-}
 
 Task<Result<void>> spawn_and_cancel(Scope& scope, Scene& scene, File& file, Ends& ends) {
   File* const shared = &file;
@@ -341,94 +327,6 @@ TEST_CASE("a host that dies with held requests leaves nothing behind") {
     CHECK(scene.queue.in_flight_count(IoClass::foreground) == 0);
     CHECK(scene.queue.in_flight_count(IoClass::background) == 0);
   }
-}
-
-namespace {
-
-Task<Result<void>> write_before(Scene& scene, Duration from_now, Result<void>& end) {
-  File file = co_await ok(File::open("data", scene.how()));
-  const std::span<std::byte> memory(scene.sector.bytes);
-  const Time deadline = scene.host->loop().now() + from_now;
-  end = co_await file.write_all_before(deadline, 0, memory);
-  CHECK(scene.host->loop().timers().empty());
-  co_return Result<void>();
-}
-
-Result<void> end_of_write_before(Scene& scene, Duration from_now) {
-  Result<void> end;
-  scene.host->start(write_before, scene, from_now, end);
-  CHECK(scene.run_to_end().has_value());
-  return end;
-}
-
-}  // namespace
-
-TEST_CASE("a deadline that has passed submits nothing") {
-  Scene scene(11);
-  const Result<void> end = end_of_write_before(scene, Duration::zero());
-  REQUIRE_FALSE(end.has_value());
-  CHECK(end.error().code == ErrorCode::timed_out);
-  CHECK(scene.host->files().find("data")->size() == 0);
-}
-
-TEST_CASE("a deadline that passes in flight asks for an end, and the write's own completion decides") {
-  bool timed_out = false;
-  bool succeeded = false;
-  for (uint64_t seed = 1; seed <= 60; ++seed) {
-    Scene scene(seed);
-    const Result<void> end = end_of_write_before(scene, 50us);
-    if (end.has_value()) {
-      succeeded = true;
-    } else {
-      timed_out = true;
-      CHECK(end.error().code == ErrorCode::timed_out);
-    }
-  }
-  CHECK(timed_out);
-  CHECK(succeeded);
-}
-
-TEST_CASE("a deadline that does not pass changes nothing") {
-  Scene scene(12);
-  CHECK(end_of_write_before(scene, 1s).has_value());
-}
-
-namespace {
-
-Task<Result<void>> write_late(Scene* scene, File* file, Result<void>* end) {
-  const std::span<std::byte> memory(scene->sector.bytes);
-  const Time deadline = scene->host->loop().now() + 20us;
-  *end = co_await file->write_all_before(deadline, 0, memory);
-  co_return Result<void>();
-}
-
-Task<Result<void>> spawn_late(Scope& scope, Scene& scene, File& file, Ends& ends) {
-  File* const shared = &file;
-  Scene* const scene_address = &scene;
-  Result<void>* const first = &ends.first;
-  Result<void>* const second = &ends.second;
-  co_await ok(scope.spawn(write_into, scene_address, shared, first));
-  co_await ok(sleep_for(1us));
-  co_await ok(scope.spawn(write_late, scene_address, shared, second));
-  co_return Result<void>();
-}
-
-Task<Result<void>> hold_past_deadline(Scene& scene, Ends& ends) {
-  File file = co_await ok(File::open("data", scene.how()));
-  const ScopeOptions options;
-  co_return co_await with_scope(options, spawn_late, scene, file, ends);
-}
-
-}  // namespace
-
-TEST_CASE("a request whose deadline passes while a device queue holds it is dropped") {
-  Scene scene(13, {.requests_max = 1});
-  Ends ends;
-  scene.host->start(hold_past_deadline, scene, ends);
-  CHECK(scene.run_to_end().has_value());
-  CHECK(ends.first.has_value());
-  REQUIRE_FALSE(ends.second.has_value());
-  CHECK(ends.second.error().code == ErrorCode::timed_out);
 }
 
 namespace {

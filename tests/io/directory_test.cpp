@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "tests/io/bad_disk.h"
 #include "tests/io/every_world.h"
 #include "tests/io/scripted_backend.h"
 
@@ -348,6 +349,55 @@ TEST_CASE("a publish whose directory can't be synced fails, although the name ha
   Loop loop(backend);
   const Result<void> result = run(loop, publish_without_directory, backend);
   CHECK(result.has_value());
+}
+
+Task<Result<void>> publish_with_refusal(BadDisk& disk, size_t step, bool& is_refused) {
+  File file = co_await ok(File::open("data", open_cached));
+  disk.asked.clear();
+  disk.refuse(step, EIO);
+  const Result<void> published = co_await publish(file, "new/data", "old/data");
+  is_refused = step < disk.asked.size();
+  disk.refuse(SIZE_MAX, 0);
+  CHECK(errno_of(published) == (is_refused ? EIO : 0));
+  CHECK(file.is_poisoned() == (step == 0));
+  co_return co_await file.close();
+}
+
+TEST_CASE("whatever step of a publication fails, its errno is the answer") {
+  size_t step = 0;
+  for (bool is_refused = true; is_refused; ++step) {
+    CAPTURE(step);
+    BadDiskLoop on(4096);
+    on.run_to_success(publish_with_refusal, on.disk, step, is_refused);
+  }
+  // The file's sync, the rename; of each directory the open, two looks, the sync and the close.
+  CHECK(step == 2 + 2 * 5 + 1);
+}
+
+Task<Result<void>> publish_past_bad_directory(std::string folder) {
+  const std::string temporary = folder + "/new/file";
+  const std::string final = folder + "/old/file";
+  co_await ok(make_directory(folder + "/new"));
+  co_await ok(make_directory(folder + "/old"));
+  co_await ok(make_file(temporary, "text"));
+  File file = co_await ok(File::open(temporary, open_cached));
+  const Result<void> published = co_await publish(file, temporary, final);
+  CHECK(errno_of(published) == EIO);
+  const std::string content = co_await ok(content_of(final));
+  CHECK(content == "text");
+  co_return Result<void>();
+}
+
+TEST_CASE("a publish fails when the sync of either directory does") {
+  for (const char* directory : {"folder/new", "folder/old"}) {
+    CAPTURE(std::string(directory));
+    SimBackendOptions options;
+    FaultRegion region;
+    region.path = directory;
+    region.rates.set(Fault::failed_sync, FaultRates::denominator);
+    options.faults.regions.push_back(region);
+    for (uint64_t seed = 0; seed < 10; ++seed) in_simulation(seed, options, publish_past_bad_directory);
+  }
 }
 
 TEST_CASE("the directory of a path is found by its letters") {

@@ -117,6 +117,54 @@ Task<Result<void>> drop_waiting(std::string folder) {
 
 TEST_CASE("a file can be dropped while its lock is waited for") { in_every_world(drop_waiting); }
 
+/// One that waits for the lock, and is dropped meanwhile.
+struct Waiting {
+  std::unique_ptr<File> file;
+  std::optional<Result<void>> result;
+  Time ended{};
+};
+
+Task<Result<void>> lock_patiently(Waiting* waiting) {
+  waiting->result = co_await waiting->file->lock(LockMode::exclusive);
+  waiting->ended = Loop::current().now();
+  co_return Result<void>();
+}
+
+Task<Result<void>> drop_then_unlock(Scope& scope, Waiting* waiting, File* holder) {
+  co_await ok(scope.spawn(lock_patiently, waiting));
+  const Duration patience(Loop::current().random().below(100'000'000));
+  co_await ok(sleep_for(patience));
+  CHECK_FALSE(waiting->result.has_value());
+  waiting->file.reset();
+  co_await ok(sleep_for(milliseconds(20)));  // a try that was in flight has ended
+  co_await ok(holder->unlock());
+  co_return Result<void>();
+}
+
+Task<Result<void>> drop_between_tries(std::string folder) {
+  File holder = co_await ok(File::open(folder + "/file", open_cached_new));
+  co_await ok(holder.lock(LockMode::exclusive));
+  File opened = co_await ok(File::open(folder + "/file", open_cached));
+  Waiting waiting{.file = std::make_unique<File>(std::move(opened)), .result = std::nullopt};
+  Waiting* const waiting_address = &waiting;
+  File* const holder_address = &holder;
+  const Time before = Loop::current().now();
+  co_await ok(with_scope(ScopeOptions{}, drop_then_unlock, waiting_address, holder_address));
+  REQUIRE(waiting.result.has_value());
+  REQUIRE_FALSE(waiting.result->has_value());
+  const ErrorCode code = waiting.result->error().code;
+  CHECK((code == ErrorCode::closed || code == ErrorCode::cancelled));
+  CHECK(waiting.ended - before < std::chrono::seconds(2));  // and not after all of wait_max
+  const Result<void> free = co_await holder.try_lock(LockMode::exclusive);
+  CHECK(free.has_value());
+  co_return Result<void>();
+}
+
+TEST_CASE("a file that is dropped while its lock is waited for never gets it, and does not wait on") {
+  in_every_world(drop_between_tries);
+  for (uint64_t seed = 10; seed < 60; ++seed) in_simulation(seed, SimBackendOptions(), drop_between_tries);
+}
+
 Task<Result<void>> hold_for_ever(const std::string& path, int told) {
   File file = co_await ok(File::open(path, open_cached));
   co_await ok(file.lock(LockMode::exclusive));

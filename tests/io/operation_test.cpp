@@ -171,8 +171,10 @@ TEST_CASE("a short vectored count moves on inside of its parts, past empty ones"
   CHECK(parts[3].iov_len == 50);
 }
 
-Task<Result<void>> write_parts(Stage& stage, std::span<iovec> vector) {
-  co_return co_await TransferExact(stage.descriptor(), Opcode::writev, vector, 0, WriteOptions{});
+Task<Result<void>> move_parts(Stage& stage, Opcode opcode, std::span<iovec> parts, uint64_t offset, bool durable) {
+  WriteOptions options;
+  options.durable = durable;
+  co_return co_await TransferExact(stage.descriptor(), opcode, parts, offset, options);
 }
 
 TEST_CASE("a failed sync poisons its file: changes are refused, reads are not") {
@@ -190,7 +192,8 @@ TEST_CASE("a failed sync poisons its file: changes are refused, reads are not") 
     alignas(512) std::byte block[512]{};
     iovec part{block, sizeof block};
     const std::span<iovec> vector(&part, 1);
-    CHECK(error_of(run(stage.loop(), write_parts, stage, vector)).code == ErrorCode::poisoned);
+    const Error refused = error_of(run(stage.loop(), move_parts, stage, Opcode::writev, vector, 0, false));
+    CHECK(refused.code == ErrorCode::poisoned);
     CHECK(stage.backend().asked.size() == 1);
     stage.backend().answer({100});
     CHECK(run(stage.loop(), read_once, stage, 0, block_size).value() == 100);
@@ -204,6 +207,54 @@ TEST_CASE("a failed durable write poisons its file, a failed plain one does not"
   CHECK_FALSE(stage.descriptor().is_poisoned);
   CHECK(error_of(run(stage.loop(), move_all, stage, Opcode::write, 0, 512, true)).number == EIO);
   CHECK(stage.descriptor().is_poisoned);
+}
+
+/// Of the first block: a transfer of it, or what else there is.
+Result<void> do_one(Stage& stage, Opcode opcode, bool durable) {
+  iovec part{stage.memory(block_size).data(), block_size};
+  const std::span<iovec> vector(&part, 1);
+  switch (opcode) {
+    case Opcode::read:
+    case Opcode::write: return run(stage.loop(), move_all, stage, opcode, 0, block_size, durable);
+    case Opcode::readv:
+    case Opcode::writev: return run(stage.loop(), move_parts, stage, opcode, vector, 0, durable);
+    default: return run(stage.loop(), plain, stage, opcode);
+  }
+}
+
+TEST_CASE("a sync or durable write that is interrupted too often has failed like any other: its file is poisoned") {
+  for (const int number : {EAGAIN, EINTR, ECANCELED}) {
+    for (const Opcode opcode : {Opcode::sync, Opcode::sync_data, Opcode::write, Opcode::writev}) {
+      CAPTURE(number);
+      CAPTURE(name_of(opcode));
+      Stage stage;
+      stage.backend().answer_always(-number);
+      const Error error = error_of(do_one(stage, opcode, true));
+      CHECK(error.code == ErrorCode::system);
+      CHECK(error.number == number);
+      CHECK(stage.backend().asked.size() == operation_retries_max + 1u);
+      CHECK(stage.descriptor().is_poisoned);
+      stage.backend().answer_always(0);
+      for (const Opcode next : {Opcode::sync, Opcode::sync_data, Opcode::write, Opcode::writev, Opcode::truncate}) {
+        CHECK(error_of(do_one(stage, next, false)).code == ErrorCode::poisoned);
+      }
+      CHECK(stage.backend().asked.size() == operation_retries_max + 1u);
+    }
+  }
+}
+
+TEST_CASE("what promises nothing may be interrupted too often, and leaves its file as good as it was") {
+  for (const int number : {EAGAIN, EINTR, ECANCELED}) {
+    for (const Opcode opcode : {Opcode::read, Opcode::readv, Opcode::write, Opcode::writev, Opcode::allocate,
+                                Opcode::truncate, Opcode::punch_hole}) {
+      CAPTURE(number);
+      CAPTURE(name_of(opcode));
+      Stage stage;
+      stage.backend().answer_always(-number);
+      CHECK(error_of(do_one(stage, opcode, false)).number == number);
+      CHECK_FALSE(stage.descriptor().is_poisoned);
+    }
+  }
 }
 
 Task<Result<void>> read_huge(Stage& stage, std::byte* memory, uint64_t size) {
@@ -237,16 +288,18 @@ TEST_CASE("a transfer of nothing succeeds without asking anybody") {
 
 // Cancelling.
 
-Task<Result<void>> read_and_note(Stage* stage, std::optional<Result<void>>* noted) {
-  auto reading = move_all(*stage, Opcode::read, 0, block_size, false);
-  const Result<void> result = co_await std::move(reading);
+Task<Result<void>> do_and_note(Stage* stage, Opcode opcode, std::optional<Result<void>>* noted) {
+  const bool is_write = opcode == Opcode::write;
+  const bool is_transfer = is_write || opcode == Opcode::read;
+  auto doing = is_transfer ? move_all(*stage, opcode, 0, block_size, is_write) : plain(*stage, opcode);
+  const Result<void> result = co_await std::move(doing);
   noted->emplace(result);
   co_return Result<void>();
 }
 
-Task<Result<void>> cancel_then_answer(Scope& scope, Stage* stage, std::optional<Result<void>>* noted, int32_t first,
-                                      int32_t then) {
-  co_await ok(scope.spawn(read_and_note, stage, noted));
+Task<Result<void>> cancel_then_answer(Scope& scope, Stage* stage, Opcode opcode, std::optional<Result<void>>* noted,
+                                      int32_t first, int32_t then) {
+  co_await ok(scope.spawn(do_and_note, stage, opcode, noted));
   co_await ok(yield());
   REQUIRE(stage->backend().held.size() == 1);
   if (first > 0) stage->backend().release(*stage->backend().held[0], first);
@@ -259,19 +312,23 @@ Task<Result<void>> cancel_then_answer(Scope& scope, Stage* stage, std::optional<
   co_return Result<void>();
 }
 
-Result<void> cancel_during_read(Stage& stage, int32_t first, int32_t then) {
+Result<void> cancel_during(Opcode opcode, Stage& stage, int32_t first, int32_t then) {
   std::optional<Result<void>> noted;
   Stage* at = &stage;
   auto* noted_at = &noted;
   struct Body {
-    static Task<Result<void>> go(Stage* on, std::optional<Result<void>>* into, int32_t one, int32_t two) {
-      auto scoped = with_scope(ScopeOptions{}, cancel_then_answer, on, into, one, two);
+    static Task<Result<void>> go(Stage* on, Opcode what, std::optional<Result<void>>* into, int32_t one, int32_t two) {
+      auto scoped = with_scope(ScopeOptions{}, cancel_then_answer, on, what, into, one, two);
       co_return co_await std::move(scoped);
     }
   };
-  const Result<void> ended = run(stage.loop(), Body::go, at, noted_at, first, then);
+  const Result<void> ended = run(stage.loop(), Body::go, at, opcode, noted_at, first, then);
   CHECK(ended.has_value());
   return noted.value();
+}
+
+Result<void> cancel_during_read(Stage& stage, int32_t first, int32_t then) {
+  return cancel_during(Opcode::read, stage, first, then);
 }
 
 TEST_CASE("an operation's own completion decides what a cancel did") {
@@ -303,6 +360,19 @@ TEST_CASE("an operation's own completion decides what a cancel did") {
     const Error error = error_of(cancel_during_read(stage, 0, -EIO));
     CHECK(error.code == ErrorCode::system);
     CHECK(error.number == EIO);
+  }
+}
+
+TEST_CASE("a sync or durable write that ends because it was cancelled does not poison its file") {
+  for (const Opcode opcode : {Opcode::sync, Opcode::sync_data, Opcode::write}) {
+    for (const int number : {EINTR, EAGAIN, ECANCELED}) {
+      Stage stage;
+      CHECK(error_of(cancel_during(opcode, stage, 0, -number)).code == ErrorCode::cancelled);
+      CHECK_FALSE(stage.descriptor().is_poisoned);
+    }
+    Stage stage;
+    CHECK(error_of(cancel_during(opcode, stage, 0, -EIO)).number == EIO);
+    CHECK(stage.descriptor().is_poisoned);
   }
 }
 

@@ -97,6 +97,64 @@ Task<Result<void>> move_much(std::string folder) {
 
 TEST_CASE("large ragged transfers go chunk by chunk, and the file ends where they end") { in_every_world(move_much); }
 
+// Chunks are of 256 KiB.
+constexpr uint64_t chunk = 256 << 10;
+
+struct DurableWrite {
+  uint64_t offset;
+  uint64_t size;
+  uint64_t memory_shift;
+};
+
+Task<Result<void>> write_durably(DurableWrite shape) {
+  File file = co_await ok(File::open("file", open_ragged));
+  Memory memory(shape.memory_shift + shape.size);
+  const std::span<std::byte> part = memory.part(shape.memory_shift, shape.size);
+  for (uint64_t at = 0; at < part.size(); ++at) part[at] = pattern_at(shape.offset + at);
+  const WriteOptions options{.durable = true};
+  co_await ok(file.write_any_at(shape.offset, part, options));
+  co_return Result<void>();
+}
+
+void check_durable(uint64_t seed, uint32_t alignment, uint64_t former_size, DurableWrite shape) {
+  CAPTURE(seed);
+  CAPTURE(alignment);
+  CAPTURE(former_size);
+  CAPTURE(shape.offset);
+  CAPTURE(shape.size);
+  CAPTURE(shape.memory_shift);
+  SimBackendOptions options = seed % 2 == 0 ? SimBackendOptions() : faulty_disk();
+  options.memory_alignment = options.offset_alignment = alignment;
+  World world(seed);
+  Host& host = world.add_host("a", options);
+  std::vector<std::byte> expected(former_size, std::byte{0xee});
+  host.files().put("file", expected);
+  host.start(write_durably, shape);
+  REQUIRE(world.run() == World::Outcome::idle);
+  const Result<void> written = host.take();
+  REQUIRE(written.has_value());
+  host.lose_power();
+  const uint64_t end = shape.offset + shape.size;
+  if (expected.size() < end) expected.resize(end);
+  for (uint64_t at = shape.offset; at < end; ++at) expected[at] = pattern_at(at);
+  const std::vector<std::byte> content = host.files().find("file")->content();
+  CHECK(content.size() == expected.size());
+  CHECK((content == expected));
+}
+
+TEST_CASE("whatever its shape, all of a durable ragged write outlives a loss of power") {
+  uint64_t seed = 0;
+  for (const uint64_t offset : {uint64_t{0}, uint64_t{1}, uint64_t{4095}, uint64_t{8192}, chunk - 1, 3 * chunk + 700}) {
+    for (const uint64_t size : {uint64_t{1}, uint64_t{5000}, chunk - 1, chunk, 2 * chunk + 1, 4 * chunk}) {
+      for (const uint64_t former_size : {uint64_t{0}, uint64_t{4097}, 9 * chunk}) {
+        const uint32_t alignment = seed % 3 == 0 ? 4096 : 512;
+        check_durable(seed, alignment, former_size, {offset, size, seed % 2});
+        ++seed;
+      }
+    }
+  }
+}
+
 Task<Result<void>> write_own_bytes(size_t index, File* file) {
   const std::byte value = static_cast<std::byte>(index + 1);
   const std::vector<std::byte> bytes(10, value);
