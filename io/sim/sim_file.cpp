@@ -310,7 +310,9 @@ void SimFile::end_sync(uint64_t sequence) {
   if (size_sequence_ <= sequence) settle_size();
   for (const uint64_t index : changed_) {
     Page& page = *find_page(index);
-    if (page.sequence <= sequence && !page.is_forgotten) make_page_durable(page);
+    if (page.sequence > sequence) continue;
+    if (!page.is_forgotten) make_page_durable(page);
+    page.is_durably_allocated = page.is_allocated;
   }
   forget_clean();
 }
@@ -323,7 +325,7 @@ void SimFile::fail_sync(uint64_t sequence, Random& random) {
     if (random.chance(1, 2)) {
       make_page_durable(page);
     } else {
-      page.is_forgotten = true;
+      page.is_forgotten = page.changed != 0;
     }
   }
   forget_clean();

@@ -100,7 +100,8 @@ class SimFile {
   void end_sync(uint64_t sequence);
   /// … or not: each page that it covers is durable, by seed, or no later sync makes it so unless it is written again,
   /// though reads see it (Linux marks the pages clean: Rebello et al., "Can Applications Recover from fsync Failures?",
-  /// 2020). It stays undecided: the disk may have written it all the same.
+  /// 2020). It stays undecided: the disk may have written it all the same. Sizes and space, which a file system has in
+  /// its journal, are durable with a later sync.
   void fail_sync(uint64_t sequence, Random& random);
   void abandon_sync() noexcept;
   /// What was written there is durable, and that alone; with the size, as far as is needed to read it.
@@ -160,7 +161,7 @@ class SimFile {
     uint8_t unreadable = 0;  // a bit per grain
     bool is_listed = false;  // in changed_
     bool is_watched = false;
-    bool is_forgotten = false;  // a failed sync left it so: no later one makes it durable
+    bool is_forgotten = false;  // a failed sync left it so: no later one makes its content durable
     bool is_allocated = false;
     bool is_durably_allocated = false;
     uint64_t sequence = 0;  // of its last change
