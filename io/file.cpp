@@ -32,7 +32,6 @@ Task<Result<void>> File::close() {
   descriptor.is_closing = true;  // nothing new begins from here on
   if (descriptor.live_count > 0) {
     descriptor.backend->cancel_all_of(descriptor);
-    descriptor.drained.reset();
     if (descriptor.live_count > 0) {
       const Result<void> drained = co_await descriptor.drained.wait();
       SPINDLE_ASSERT(drained.has_value(), "a shielded wait was cancelled");
