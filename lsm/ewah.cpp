@@ -10,8 +10,8 @@ namespace spindle {
 namespace {
 
 // Words whose classes are found at once; and words that are copied at once, since a copy of a constant size that is
-// mostly too long costs less than a branch that is mostly wrong: at 1 % of the bits set, half of the words are zero, and
-// neither runs nor literals have a length that can be guessed.
+// mostly too long costs less than a branch that is mostly wrong: at 1 % of the bits set, half of the words are zero,
+// and neither runs nor literals have a length that can be guessed.
 constexpr uint64_t window_words = 64;
 constexpr uint64_t stride_words = 8;
 
@@ -31,8 +31,8 @@ uint64_t uniform_mask(const uint64_t* words) noexcept {
   return mask;
 }
 
-// Bit i of `uniform`: words[i] is; bit i of `lowest_bits`: its lowest bit. In four parts at once, since a shift waits for
-// the one before it.
+// Bit i of `uniform`: words[i] is; bit i of `lowest_bits`: its lowest bit. In four parts at once, since a shift waits
+// for the one before it.
 struct Classes {
   uint64_t uniform = 0;
   uint64_t lowest_bits = 0;
@@ -131,8 +131,8 @@ size_t EwahEncoder::encode(std::span<std::byte> chunk) noexcept {
 }
 
 // Those of the next markers that end within the window: there, nothing has to be looked at word by word. What goes
-// beyond is left to encode_marker(), or to the window that begins there. A marker ends where the next one begins; so the
-// loop takes bits off two masks, where markers and where literals begin, and no round waits long for the one before it.
+// beyond is left to encode_marker(), or to the window that begins there. A marker ends where the next one begins; so
+// the loop takes bits off two masks, where markers and where literals begin, and no round waits long for another.
 void EwahEncoder::encode_window(Target& target) noexcept {
   const uint64_t* const words = words_ + position_;
   const auto [uniform, lowest_bits] = classes_of<true>(words);
@@ -214,7 +214,7 @@ const char* name_of(EwahFault fault) noexcept {
     case EwahFault::truncated: return "truncated";
     case EwahFault::trailing_zeroes: return "trailing_zeroes";
   }
-  return "unknown";
+  return "?";
 }
 
 // What is left of a chunk.
