@@ -171,7 +171,7 @@ uint64_t FreeSet::highest_address_released() const noexcept {
 
 bool FreeSet::is_released(uint64_t address) const noexcept {
   const uint32_t block = block_of(address);
-  return is_in(released_, block) || is_in(before_, block);
+  return is_in(released_, block) || (before_count_ > 0 && is_in(before_, block));
 }
 
 bool FreeSet::to_be_freed_at_checkpoint_durability(uint64_t address) const noexcept {
