@@ -202,8 +202,10 @@ class File {
   /// A write reads the blocks at its edges and writes them whole. Ragged writes of one File exclude one another; that
   /// nothing else changes those blocks meanwhile, an aligned write or another File, is up to the caller. A write
   /// past the end lets the file grow to a whole block for a moment, and is cut back to where it ended; a crash in
-  /// between leaves zeroes behind the end. `memory` is borrowed until the await returns.
-  Task<Result<void>> read_any_at(uint64_t offset, std::span<std::byte> memory);
+  /// between leaves zeroes behind the end. It is not cut back when it is longer than that by then, since somebody else
+  /// has written there; but nobody should while the cut is under way: the kernel has no way to cut only if the size is
+  /// still the same. `memory` is borrowed until the await returns.
+  Task<Result<void>> read_any_at(uint64_t offset, std::span<std::byte> memory, ReadOptions options = {});
   Task<Result<void>> write_any_at(uint64_t offset, std::span<const std::byte> memory, WriteOptions options = {});
 
   /// Advisory lock of the whole file, flock(2): Result<void>. It belongs to the open file description, so it falls when

@@ -115,9 +115,15 @@ void Operation::deliver_other(int32_t result) noexcept {
   if (result < 0) {
     fail_from(-result);
   } else if (mode_ == Mode::exact && is_transfer()) {
-    fail_with(Error{reads_into_memory() ? ErrorCode::end_of_file : ErrorCode::short_transfer, 0, describe(), 0});
+    fail_short();
   }
   finish(*backend_);
+}
+
+// The rest can't be had, and there is no errno to blame.
+void Operation::fail_short() noexcept {
+  fail_with(Error{reads_into_memory() ? ErrorCode::end_of_file : ErrorCode::short_transfer, 0, describe(), 0});
+  if (is_durable_ && descriptor_ != nullptr) descriptor_->is_poisoned = true;
 }
 
 void Operation::fail_from(int32_t number) noexcept {
@@ -149,7 +155,7 @@ bool Operation::advance(uint32_t count) noexcept {
     return false;
   }
   if (descriptor_ != nullptr && (count & (offset_alignment() - 1)) != 0) {
-    fail_with(Error{reads_into_memory() ? ErrorCode::end_of_file : ErrorCode::short_transfer, 0, describe(), 0});
+    fail_short();
     return false;
   }
   retry_count_ = 0;

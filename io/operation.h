@@ -216,6 +216,7 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
   void deliver_other(int32_t result) noexcept;
   bool retry_after(int32_t result) noexcept;
   void fail_from(int32_t number) noexcept;
+  void fail_short() noexcept;
   bool advance(uint32_t count) noexcept;
   void finish(Backend& backend) noexcept;
   void resubmit() noexcept;

@@ -35,16 +35,17 @@ uint64_t round_up(uint64_t value, uint64_t unit) noexcept { return round_down(va
 /// One ragged transfer under way. Its File may be dropped between any two steps: asks before each.
 class Ragged {
  public:
-  Ragged(Descriptor& descriptor, uint64_t offset, uint64_t size) noexcept
+  Ragged(Descriptor& descriptor, uint64_t offset, uint64_t size, WriteOptions options) noexcept
       : descriptor_(descriptor),
         use_(descriptor),
+        options_(options),
         offset_(offset),
         end_(offset + size),
         unit_(descriptor.offset_alignment),
         chunk_size_(std::max(round_down(bounce_size_max, unit_), unit_)) {}
 
   Task<Result<void>> read(std::byte* into);
-  Task<Result<void>> write(const std::byte* from, bool durable);
+  Task<Result<void>> write(const std::byte* from);
 
  private:
   bool make_bounce() noexcept;
@@ -52,8 +53,8 @@ class Ragged {
   uint64_t chunk_end(uint64_t at) const noexcept { return std::min(end_, round_down(at, unit_) + chunk_size_); }
   Task<Result<uint64_t>> fetch(uint64_t offset, uint64_t size, uint64_t place);
   Task<Result<void>> fetch_block(uint64_t offset, uint64_t place);
-  Task<Result<void>> write_chunk(const std::byte* from, uint64_t at, uint64_t to, bool durable);
-  Task<Result<void>> trim(uint64_t size, bool durable);
+  Task<Result<void>> write_chunk(const std::byte* from, uint64_t at, uint64_t to);
+  Task<Result<void>> trim();
   Unexpected failed_at(Error error, uint64_t at) const noexcept {
     error.transferred = at - offset_;
     return Unexpected(error);
@@ -61,11 +62,12 @@ class Ragged {
 
   Descriptor& descriptor_;
   const DescriptorUse use_;
+  const WriteOptions options_;
   uint64_t offset_;
   uint64_t end_;
   uint64_t unit_;
   uint64_t chunk_size_;
-  uint64_t file_size_ = 0;  // of a write: before it; of a block device 0, whose blocks are all there
+  uint64_t file_size_ = 0;  // of a write: before it
   std::unique_ptr<std::byte, FreeMemory> bounce_;
 };
 
@@ -82,7 +84,8 @@ Task<Result<uint64_t>> Ragged::fetch(uint64_t offset, uint64_t size, uint64_t pl
   if (use_.is_ending()) co_return fail(ErrorCode::closed, "ragged transfer");
   std::byte* const memory = bounce_.get() + place;
   const std::span<std::byte> part(memory, size);
-  const Result<void> read = co_await TransferExact(descriptor_, Opcode::read, part, offset, WriteOptions());
+  const WriteOptions options{.durable = false, .io_class = options_.io_class};
+  const Result<void> read = co_await TransferExact(descriptor_, Opcode::read, part, offset, options);
   if (read.has_value()) co_return size;
   const Error error = read.error();
   if (error.code != ErrorCode::end_of_file) co_return Unexpected(error);
@@ -119,7 +122,7 @@ Task<Result<void>> Ragged::read(std::byte* into) {
   co_return Result<void>();
 }
 
-Task<Result<void>> Ragged::write_chunk(const std::byte* from, uint64_t at, uint64_t to, bool durable) {
+Task<Result<void>> Ragged::write_chunk(const std::byte* from, uint64_t at, uint64_t to) {
   const uint64_t begin = round_down(at, unit_);
   const uint64_t end = round_up(to, unit_);
   const uint64_t last = end - unit_;
@@ -130,38 +133,40 @@ Task<Result<void>> Ragged::write_chunk(const std::byte* from, uint64_t at, uint6
   std::byte* const memory = bounce_.get();
   const uint64_t size = end - begin;
   const std::span<std::byte> part(memory, size);
-  WriteOptions options;
-  options.durable = durable;
+  const WriteOptions options = options_;
   if (use_.is_ending()) co_return fail(ErrorCode::closed, "write");
   co_await ok(TransferExact(descriptor_, Opcode::write, part, begin, options));
   co_return Result<void>();
 }
 
-Task<Result<void>> Ragged::trim(uint64_t size, bool durable) {
+// Only what this write itself has added: somebody else may have made the file longer meanwhile.
+Task<Result<void>> Ragged::trim() {
   if (use_.is_ending()) co_return fail(ErrorCode::closed, "write");
-  co_await ok(PlainOperation(descriptor_, Opcode::truncate, 0, size));
-  if (!durable) co_return Result<void>();
+  const FileStatus now = co_await ok(StatOperation(descriptor_));
+  if (now.size != round_up(end_, unit_)) co_return Result<void>();
+  if (use_.is_ending()) co_return fail(ErrorCode::closed, "write");
+  co_await ok(PlainOperation(descriptor_, Opcode::truncate, 0, std::max(file_size_, end_)));
+  if (!options_.durable) co_return Result<void>();
   if (use_.is_ending()) co_return fail(ErrorCode::closed, "write");
   co_await ok(PlainOperation(descriptor_, Opcode::sync, 0, 0));
   co_return Result<void>();
 }
 
-Task<Result<void>> Ragged::write(const std::byte* from, bool durable) {
+Task<Result<void>> Ragged::write(const std::byte* from) {
   const Mutex::Lock alone = co_await ok(descriptor_.ragged->lock());
   if (use_.is_ending()) co_return fail(ErrorCode::closed, "write");
   if (!make_bounce()) co_return fail_errno(ENOMEM, "write");
   const FileStatus before = co_await ok(StatOperation(descriptor_));
-  file_size_ = before.size;
+  file_size_ = before.kind == FileKind::regular ? before.size : descriptor_.size_at_open;
   for (uint64_t at = offset_; at < end_;) {
     const uint64_t to = chunk_end(at);
-    const Result<void> written = co_await write_chunk(from, at, to, durable);
+    const Result<void> written = co_await write_chunk(from, at, to);
     if (!written.has_value()) co_return failed_at(written.error(), at);
     at = to;
   }
-  const uint64_t size = std::max(before.size, end_);
-  const bool is_too_long = before.kind == FileKind::regular && round_up(end_, unit_) > size;
+  const bool is_too_long = before.kind == FileKind::regular && round_up(end_, unit_) > std::max(file_size_, end_);
   if (!is_too_long) co_return Result<void>();
-  auto trimming = trim(size, durable);
+  auto trimming = trim();
   const Result<void> trimmed = co_await shield(std::move(trimming));  // a cancel must not leave the file too long
   co_return trimmed;
 }
@@ -175,14 +180,14 @@ bool goes_straight(const Descriptor& file, uint64_t offset, std::span<const std:
 
 }  // namespace
 
-Task<Result<void>> File::read_any_at(uint64_t offset, std::span<std::byte> memory) {
+Task<Result<void>> File::read_any_at(uint64_t offset, std::span<std::byte> memory, ReadOptions options) {
   Descriptor& descriptor = record();
   if (goes_straight(descriptor, offset, memory)) {
-    const Result<void> read = co_await read_exact_at(offset, memory);
+    const Result<void> read = co_await read_exact_at(offset, memory, options);
     co_return read;
   }
   if (memory.empty()) co_return Result<void>();
-  Ragged ragged(descriptor, offset, memory.size());
+  Ragged ragged(descriptor, offset, memory.size(), as_write(options));
   const Result<void> read = co_await ragged.read(memory.data());
   co_return read;
 }
@@ -194,8 +199,8 @@ Task<Result<void>> File::write_any_at(uint64_t offset, std::span<const std::byte
     co_return written;
   }
   if (memory.empty()) co_return Result<void>();
-  Ragged ragged(descriptor, offset, memory.size());
-  const Result<void> written = co_await ragged.write(memory.data(), options.durable);
+  Ragged ragged(descriptor, offset, memory.size(), options);
+  const Result<void> written = co_await ragged.write(memory.data());
   co_return written;
 }
 

@@ -100,9 +100,9 @@ TEST_CASE("whatever request was the last before its file was dropped or closed, 
     // A look at the file; the blocks at the edges, and the chunks.
     CHECK(end_at_each_step(Call::write, end, file_size) == 6);
     CHECK(end_at_each_step(Call::write_durably, end, file_size) == 6);
-    // What is too long is cut.
-    CHECK(end_at_each_step(Call::write, end, file_size_short) == 7);
-    CHECK(end_at_each_step(Call::write_durably, end, file_size_short) == 8);
+    // What is too long is looked at once more, and cut.
+    CHECK(end_at_each_step(Call::write, end, file_size_short) == 8);
+    CHECK(end_at_each_step(Call::write_durably, end, file_size_short) == 9);
   }
 }
 

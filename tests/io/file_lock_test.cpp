@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include "io/directory.h"
+#include "runtime/combinators.h"
 #include "tests/io/every_world.h"
 
 namespace spindle {
@@ -73,6 +74,36 @@ Task<Result<void>> wait_for_lock(std::string folder) {
 }
 
 TEST_CASE("a lock is waited for until its holder closes the file") { in_every_world(wait_for_lock); }
+
+Task<Result<void>> note_release(File* holder, Duration after, Time* released) {
+  co_await ok(sleep_for(after));
+  co_await ok(holder->close());
+  *released = Loop::current().now();
+  co_return Result<void>();
+}
+
+Task<Result<void>> lock_after_long(std::string folder, Duration after) {
+  File holder = co_await ok(File::open(folder + "/file", open_cached_new));
+  File other = co_await ok(File::open(folder + "/file", open_cached));
+  co_await ok(holder.lock(LockMode::exclusive));
+  File* const address = &holder;
+  Time released{};
+  Time* const released_address = &released;
+  const LockOptions patient{.wait_max = std::chrono::minutes(10)};
+  auto both = when_all(other.lock(LockMode::exclusive, patient), note_release(address, after, released_address));
+  co_await ok(std::move(both));
+  CHECK(Loop::current().now() - released <= milliseconds(51));  // and what the try itself takes
+  co_return Result<void>();
+}
+
+TEST_CASE("however long a lock was held, it is got within one interval of its release") {
+  SimBackendOptions options;
+  options.latency_ns_max = 100'000;
+  const Duration step = milliseconds(777);
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    in_simulation(seed, options, lock_after_long, step * static_cast<int64_t>(seed * seed));
+  }
+}
 
 Task<Result<void>> give_up_waiting(std::string folder) {
   File holder = co_await ok(File::open(folder + "/file", open_cached_new));

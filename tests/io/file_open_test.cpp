@@ -6,6 +6,7 @@
 
 #include "io/file.h"
 #include "tests/death.h"
+#include "tests/io/bad_disk.h"
 #include "tests/io/loop_mount.h"
 #include "tests/io/uring_fixture.h"
 
@@ -315,6 +316,37 @@ TEST_CASE("requiring direct I/O where there is none leaves no file behind, and n
   TemporaryFolder folder(memory_folder);
   put_text(folder.file("former"));
   check_refusal(folder.file("file"), folder.file("former"));
+}
+
+struct Refused {
+  bool is_refused = false;
+  bool is_there = false;
+};
+
+Task<Result<void>> open_new_with_refusal(BadDisk& disk, Direct direct, size_t step, Refused* refused) {
+  OpenOptions how{.access = Access::read_write, .create = true, .exclusive = true};
+  how.direct = direct;
+  disk.refuse(step, EIO);
+  const Result<File> opened = co_await File::open("data", how);
+  refused->is_refused = !opened.has_value();
+  if (refused->is_refused) CHECK(opened.error().number == EIO);
+  refused->is_there = disk.exists;
+  co_return Result<void>();
+}
+
+TEST_CASE("whatever request of opening a file that must be new fails, the file is not left behind") {
+  for (const Direct direct : {Direct::never, Direct::prefer, Direct::require}) {
+    CAPTURE(static_cast<int>(direct));
+    size_t step = 0;
+    for (Refused refused{true, false}; refused.is_refused; ++step) {
+      CAPTURE(step);
+      BadDiskLoop on;
+      Refused* const address = &refused;
+      on.run_to_success(open_new_with_refusal, on.disk, direct, step, address);
+      CHECK(refused.is_there != refused.is_refused);
+    }
+    CHECK(step >= 3);  // the open, a look, and one without a refusal
+  }
 }
 
 TEST_CASE("preferring direct I/O where there is none makes a file that must be new, once") {

@@ -206,7 +206,7 @@ TEST_CASE("touching the memory of a read in flight is caught by the address sani
   CHECK_MESSAGE(death.text.find("use-after-poison") != std::string::npos, death.text);
 }
 
-Task<Result<void>> await_borrowed(std::optional<TransferOnce>* operation) {
+Task<Result<void>> await_borrowed(std::unique_ptr<TransferOnce>* operation) {
   const Result<uint64_t> count = co_await **operation;
   static_cast<void>(count);
   co_return Result<void>();
@@ -215,8 +215,8 @@ Task<Result<void>> await_borrowed(std::optional<TransferOnce>* operation) {
 Task<Result<void>> destroy_in_flight(Scope& scope, Scene& scene, File&, File&) {
   auto descriptor = std::make_unique<Descriptor>(Backend::current(), "bare");
   descriptor->fd = ::open(scene.fifo.path().c_str(), O_RDWR | O_CLOEXEC);
-  std::optional<TransferOnce> operation;
-  operation.emplace(*descriptor, Opcode::read, scene.memory.all().data(), 1, 0);
+  std::byte* const memory = scene.memory.all().data();
+  auto operation = std::make_unique<TransferOnce>(*descriptor, Opcode::read, memory, 1, 0);
   co_await ok(scope.spawn(await_borrowed, &operation));
   co_await ok(yield());
   operation.reset();

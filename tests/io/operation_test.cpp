@@ -209,6 +209,19 @@ TEST_CASE("a failed durable write poisons its file, a failed plain one does not"
   CHECK(stage.descriptor().is_poisoned);
 }
 
+TEST_CASE("a durable write that ends short of what was asked for poisons its file, a plain one does not") {
+  for (const std::initializer_list<int32_t> answers : {std::initializer_list<int32_t>{0}, {100}}) {
+    for (const bool is_durable : {false, true}) {
+      Stage stage;
+      stage.descriptor().offset_alignment = 512;
+      stage.backend().answer(answers);
+      const Error error = error_of(run(stage.loop(), move_all, stage, Opcode::write, 0, block_size, is_durable));
+      CHECK(error.code == ErrorCode::short_transfer);
+      CHECK(stage.descriptor().is_poisoned == is_durable);
+    }
+  }
+}
+
 /// Of the first block: a transfer of it, or what else there is.
 Result<void> do_one(Stage& stage, Opcode opcode, bool durable) {
   iovec part{stage.memory(block_size).data(), block_size};

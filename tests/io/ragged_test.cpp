@@ -1,8 +1,11 @@
 // Transfers at any alignment: against a plain array, at the end of the file, many at once, cancelled, dropped.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <vector>
 
+#include "runtime/combinators.h"
+#include "runtime/sleep.h"
 #include "tests/io/every_world.h"
 
 namespace spindle {
@@ -10,6 +13,9 @@ namespace {
 
 constexpr OpenOptions open_ragged{
     .access = Access::read_write, .direct = Direct::prefer, .create = true, .ragged = true};
+
+/// What is there already.
+constexpr OpenOptions open_ragged_found{.access = Access::read_write, .ragged = true};
 
 uint64_t size_of_model_max() { return 40000; }
 
@@ -160,6 +166,79 @@ Task<Result<void>> write_own_bytes(size_t index, File* file) {
   const std::vector<std::byte> bytes(10, value);
   const std::span<const std::byte> memory(bytes);
   co_return co_await file->write_any_at(index * 10, memory);
+}
+
+Task<Result<void>> write_ragged(File* file, uint64_t size) {
+  Memory memory(size, 0x11);
+  const std::span<std::byte> part = memory.all();
+  co_await ok(file->write_any_at(0, part));
+  co_return Result<void>();
+}
+
+Task<Result<void>> write_behind(File* file, Duration delay) {
+  co_await ok(sleep_for(delay));
+  Memory memory(4096, 0x22);
+  const std::span<std::byte> part = memory.all();
+  co_await ok(file->write_all_at(8192, part));
+  co_return Result<void>();
+}
+
+Task<Result<void>> grow_behind(std::string folder, uint64_t delay_ns) {
+  File file = co_await ok(File::open(folder + "/file", open_ragged));
+  File* const address = &file;
+  const Duration delay(delay_ns);
+  auto both = when_all(write_ragged(address, 100), write_behind(address, delay));
+  co_await ok(std::move(both));
+  const FileStatus status = co_await ok(file.stat());
+  CHECK(status.size == 8192 + 4096);
+  Memory memory(4096);
+  const std::span<std::byte> part = memory.all();
+  co_await ok(file.read_exact_at(8192, part));
+  CHECK(std::count(part.begin(), part.end(), std::byte{0x22}) == 4096);
+  co_await ok(file.read_exact_at(0, part));
+  CHECK(std::count(part.begin(), part.end(), std::byte{0x11}) == 100);
+  CHECK(std::count(part.begin(), part.end(), std::byte{}) == 4096 - 100);
+  co_return Result<void>();
+}
+
+TEST_CASE("a ragged write past the end leaves alone what others write behind it meanwhile") {
+  // All but what comes while the cut itself is under way.
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    SimBackendOptions options;
+    options.latency_ns_min = options.latency_ns_max = 1000;
+    in_simulation(seed, options, grow_behind, seed * 50);
+  }
+}
+
+Task<Result<void>> write_in_the_middle() {
+  File file = co_await ok(File::open("disk", open_ragged_found));
+  Memory memory(1000, 0x33);
+  const std::span<std::byte> part = memory.all();
+  for (uint64_t at = 0; at < 4; ++at) co_await ok(file.write_any_at(at * 8192 + 4096 + 700, part));
+  co_return Result<void>();
+}
+
+TEST_CASE("ragged writes to a device whose alignment was found by trying keep what is around them") {
+  uint64_t written_count = 0;
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    SimBackendOptions options;
+    options.tells_alignment = false;
+    options.offset_alignment = options.memory_alignment = 64;  // finer than any that is tried: reads end in the midst
+    options.faults.everywhere.set(Fault::short_read, 400'000);
+    World world(seed);
+    Host& host = world.add_host("a", options);
+    std::vector<std::byte> expected = host.files().add_device("disk", 16 * 4096).content();
+    host.start(write_in_the_middle);
+    REQUIRE(world.run() == World::Outcome::idle);
+    const Result<void> written = host.take();
+    if (!written.has_value()) continue;
+    ++written_count;
+    for (uint64_t at = 0; at < 4; ++at) {
+      std::fill_n(expected.begin() + static_cast<ptrdiff_t>(at * 8192 + 4096 + 700), 1000, std::byte{0x33});
+    }
+    CHECK((host.files().find("disk")->content() == expected));
+  }
+  CHECK(written_count > 20);
 }
 
 Task<Result<void>> write_side_by_side(std::string folder) {

@@ -162,6 +162,32 @@ TEST_CASE("space is allocated, and a zone written through, where they are and no
   in_every_world(take_space);
 }
 
+Task<Result<void>> write_through_ragged_zone(std::string folder) {
+  constexpr uint64_t chunk_size = uint64_t{1} << 20;
+  for (const uint64_t first_size : {chunk_size - sector, chunk_size, chunk_size + sector, 3 * chunk_size - sector}) {
+    const ZoneOptions two[] = {{.name = "first", .size = first_size}, {.name = "second", .size = chunk_size}};
+    const std::span<const ZoneOptions> laid(two);
+    Storage storage = co_await ok(Storage::create(folder + "/data" + std::to_string(first_size), laid));
+    Memory memory(chunk_size, 0xdd);
+    const std::span<std::byte> all = memory.all();
+    const std::span<std::byte> last = memory.part(0, sector);
+    const ZoneIndex first{0};
+    const ZoneIndex second{1};
+    co_await ok(storage.write(second, 0, all));
+    co_await ok(storage.write(first, first_size - sector, last));
+    co_await ok(storage.write_through(first));
+    co_await ok(storage.read(first, first_size - sector, last));
+    CHECK(is_all(last, 0));
+    co_await ok(storage.read(second, 0, all));
+    CHECK(is_all(all, 0xdd));
+  }
+  co_return Result<void>();
+}
+
+TEST_CASE("a zone of any size is written through to its end, and no further") {
+  in_every_world(write_through_ragged_zone);
+}
+
 /// Everything at once, and the storage goes before its calls have ended.
 Task<Result<void>> use_much(std::optional<Storage>* storage, uint64_t which) {
   Memory memory(2 * sector, static_cast<uint8_t>(which));

@@ -168,26 +168,9 @@ def hunt(layer, build, limits):
     return None
 
 
-def main():
-    parser = argparse.ArgumentParser(description='Plants bugs and tells which test finds them.')
-    parser.add_argument('names', nargs='*')
-    parser.add_argument('--check', action='store_true')
-    parser.add_argument('--list', action='store_true')
-    parser.add_argument('--sanitize', action='store_true', help='build with ASan and UBSan: slower, sees more')
-    parser.add_argument('--fuzz-seconds', type=int, default=60)
-    parser.add_argument('--work', default=str(ROOT / 'build' / 'mutants'))
-    options = parser.parse_args()
-    mutants = load(options.names)
-    if options.list:
-        for mutant in mutants:
-            print(f'{mutant.name}: {mutant.reason}')
-        return 0
-    if options.check:
-        return check(mutants)
-    if check(mutants):
-        return 1
-    source, build = set_up(pathlib.Path(options.work), options.sanitize)
-    limits = {'unit': 600, 'fuzz': options.fuzz_seconds}
+def hunt_all(mutants, work, sanitize, limits):
+    """Plants each; the list of those that survive."""
+    source, build = set_up(work, sanitize)
     try:
         found = hunt(LAYERS[0], build, {'unit': 600, 'fuzz': 5})
     except DoesNotCompile as failed:
@@ -204,15 +187,44 @@ def main():
             found = hunt(mutant.file.split('/')[0], build, limits)
         except DoesNotCompile:
             print(f'{mutant.name}: does not compile', flush=True)
-            survivors.append(mutant.name)
+            survivors.append(mutant)
             continue
         finally:
             path.write_text(original)
         if found:
             print(f'{mutant.name}: killed by the {found[0]} after {found[1]:.1f} s  {found[2]}', flush=True)
         else:
-            print(f'{mutant.name}: SURVIVED: {mutant.reason}', flush=True)
-            survivors.append(mutant.name)
+            survivors.append(mutant)
+    return survivors
+
+
+def main():
+    parser = argparse.ArgumentParser(description='Plants bugs and tells which test finds them.')
+    parser.add_argument('names', nargs='*')
+    parser.add_argument('--check', action='store_true')
+    parser.add_argument('--list', action='store_true')
+    parser.add_argument('--sanitize', action='store_true', help='with ASan and UBSan from the start: slower')
+    parser.add_argument('--fuzz-seconds', type=int, default=60)
+    parser.add_argument('--work', default=str(ROOT / 'build' / 'mutants'))
+    options = parser.parse_args()
+    mutants = load(options.names)
+    if options.list:
+        for mutant in mutants:
+            print(f'{mutant.name}: {mutant.reason}')
+        return 0
+    if options.check:
+        return check(mutants)
+    if check(mutants):
+        return 1
+    work = pathlib.Path(options.work)
+    limits = {'unit': 600, 'fuzz': options.fuzz_seconds}
+    survivors = hunt_all(mutants, work, options.sanitize, limits)
+    # Memory that is used after its end is seen for certain by the sanitizers only.
+    if survivors and not options.sanitize:
+        print(f'{len(survivors)} survived so far; now with sanitizers', flush=True)
+        survivors = hunt_all(survivors, work, True, limits)
+    for mutant in survivors:
+        print(f'{mutant.name}: SURVIVED: {mutant.reason}')
     print(f'{len(mutants) - len(survivors)} of {len(mutants)} mutants killed')
     return 1 if survivors else 0
 
