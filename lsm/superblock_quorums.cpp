@@ -62,7 +62,8 @@ SuperblockVerdict judge(const Superblock& other, const Superblock& winner) noexc
 SuperblockVerdict judge_slot(const SuperblockSlots& slots, uint32_t slot, const Superblock& winner) noexcept {
   if (!is_whole(slots[slot])) return SuperblockVerdict::faulty;
   if (!is_of(slots[slot], winner)) return judge(*slots[slot].superblock, winner);
-  return slots[slot].superblock->copy == slot ? SuperblockVerdict::current : SuperblockVerdict::misplaced;
+  const bool is_in_place = slots[slot].superblock->copy == slot && slot < winner.configuration.copies_count;
+  return is_in_place ? SuperblockVerdict::current : SuperblockVerdict::misplaced;
 }
 
 bool has(const SuperblockChoice& choice, SuperblockVerdict verdict) noexcept {
@@ -105,28 +106,44 @@ class RepairPlan {
       is_right_[slot] = choice.verdicts[slot] == SuperblockVerdict::current;
     }
   }
-  // First where there is nothing of the winner to lose, then where there is a second one of what is written over. By
-  // then every copy is somewhere, so that one less is a write quorum still, and the rest can be written over in place.
+  // First, behind the copies, what might be an error or win when the winner has fewer votes; then where there is nothing of the winner
+  // to lose; then where there is a second one of what is written over, until there is none. By then every copy is
+  // somewhere, and the rest can be written over in place, one less at a time. Last, what is behind the copies and is of
+  // the winner: it may have been a vote.
   void make() noexcept {
     const uint32_t copies_count = choice_.winner->configuration.copies_count;
+    for (uint32_t slot = copies_count; slot < superblock_slots_count; ++slot) {
+      if (is_leftover(choice_.verdicts[slot])) add({slot, true});
+    }
     for (uint32_t slot = 0; slot < copies_count; ++slot) {
       if (copies_[slot] == no_copy) write(slot);
     }
-    for (uint32_t slot = 0; slot < copies_count; ++slot) {
-      if (!is_right_[slot] && count_of(copies_[slot]) > 1) write(slot);
+    while (write_second_one()) {
     }
     for (uint32_t slot = 0; slot < copies_count; ++slot) {
       if (!is_right_[slot]) write(slot);
     }
     for (uint32_t slot = copies_count; slot < superblock_slots_count; ++slot) {
-      if (is_leftover(choice_.verdicts[slot])) add({slot, true});
+      if (choice_.verdicts[slot] == SuperblockVerdict::misplaced) add({slot, true});
     }
   }
 
  private:
+  // One of an interrupted update would be a fork of the next version, while that has no write quorum yet. One of another
+  // cluster might win where none is asked for.
   static bool is_leftover(SuperblockVerdict verdict) noexcept {
-    return verdict == SuperblockVerdict::fork || verdict == SuperblockVerdict::unconnected ||
-           verdict == SuperblockVerdict::ahead;
+    return verdict == SuperblockVerdict::fork || verdict == SuperblockVerdict::interrupted ||
+           verdict == SuperblockVerdict::unconnected || verdict == SuperblockVerdict::ahead ||
+           verdict == SuperblockVerdict::foreign;
+  }
+  /// Writes over one misplaced copy that is elsewhere, too, if there is such a one.
+  bool write_second_one() noexcept {
+    for (uint32_t slot = 0; slot < choice_.winner->configuration.copies_count; ++slot) {
+      if (is_right_[slot] || count_of(copies_[slot]) < 2) continue;
+      write(slot);
+      return true;
+    }
+    return false;
   }
   uint32_t count_of(uint32_t copy) const noexcept {
     uint32_t count = 0;

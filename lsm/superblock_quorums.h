@@ -14,6 +14,9 @@
 //    Forks, what is not connected and what is not monotonic are errors, unless the winner has a write quorum: then
 //    they are left from a slot that missed writes, and are written over.
 //
+// 5. A repair leaves copy i of the winner in slot i, and behind the copies nothing but faults and what is older: a copy
+//    of an interrupted update would be a fork of the next one, a stray copy of the winner a vote against it.
+//
 // A quorum to read and one to write have a copy in common, since together they are one more than there are copies.
 #pragma once
 
