@@ -128,9 +128,10 @@ Task<Result<void>> SuperblockCopies::format(SuperblockFormat options) {
   co_return written;
 }
 
-// Zeroes first: an old version would win by its sequence, and another first one would be a fork.
+// Zeroes first: an old version would win by its sequence, and another first one would be a fork. From the last slot on:
+// of a format that was interrupted the torn slot is the last one, and goes before another one may be torn.
 Task<Result<void>> SuperblockCopies::write_first() {
-  for (uint32_t slot = 0; slot < superblock_slots_count; ++slot) {
+  for (uint32_t slot = superblock_slots_count; slot-- > 0;) {
     if (slots_[slot].fault != SuperblockFault::zero) co_await ok(wipe(slot));
   }
   co_await ok(write_copies());
@@ -157,8 +158,8 @@ Task<Result<void>> SuperblockCopies::open(std::optional<ClusterId> cluster) {
     co_await ok(shield(std::move(repairing)));
     co_await ok(read_slots());
     choice_ = choose_superblock(slots_, cluster);
-    const bool is_same = choice_.error == SuperblockError::none &&
-                         choice_.winner->checksum == memory_->stage.superblock.checksum;
+    const bool is_same =
+        choice_.error == SuperblockError::none && choice_.winner->checksum == memory_->stage.superblock.checksum;
     if (!is_same) co_return fail(ErrorCode::corrupt, where_of(choice_.error));
   }
   if (!choice_.has_write_quorum()) co_return fail(ErrorCode::corrupt, where_of(SuperblockError::none));
