@@ -75,6 +75,14 @@ class SuperblockVersions {
     put(Filling::foreign_other, foreign);
   }
 
+  /// With a winner that is the first version of a store.
+  static SuperblockVersions first(uint32_t copies_count) {
+    SuperblockVersions versions(copies_count, false);
+    Superblock superblock = versions.version(1, 0);
+    versions.put(Filling::winner, superblock);
+    return versions;
+  }
+
   uint32_t copies_count() const { return copies_count_; }
   const Superblock& at(Filling filling, uint32_t copy = 0) const {
     return copies_[(static_cast<size_t>(filling) - first_version) * (copies_max + 1) + copy];
