@@ -106,10 +106,10 @@ class RepairPlan {
       is_right_[slot] = choice.verdicts[slot] == SuperblockVerdict::current;
     }
   }
-  // First, behind the copies, what might be an error or win when the winner has fewer votes; then where there is nothing of the winner
-  // to lose; then where there is a second one of what is written over, until there is none. By then every copy is
-  // somewhere, and the rest can be written over in place, one less at a time. Last, what is behind the copies and is of
-  // the winner: it may have been a vote.
+  // First, behind the copies, what might be an error or win when the winner has fewer votes; then where there is
+  // nothing of the winner to lose; then where there is a second one of what is written over, until there is none. By
+  // then every copy is somewhere, and the rest can be written over in place, one less at a time. Last, what is behind
+  // the copies and is of the winner: it may have been a vote.
   void make() noexcept {
     const uint32_t copies_count = choice_.winner->configuration.copies_count;
     for (uint32_t slot = copies_count; slot < superblock_slots_count; ++slot) {
@@ -129,8 +129,8 @@ class RepairPlan {
   }
 
  private:
-  // One of an interrupted update would be a fork of the next version, while that has no write quorum yet. One of another
-  // cluster might win where none is asked for.
+  // One of an interrupted update would be a fork of the next version, while that has no write quorum yet. One of
+  // another cluster might win where none is asked for.
   static bool is_leftover(SuperblockVerdict verdict) noexcept {
     return verdict == SuperblockVerdict::fork || verdict == SuperblockVerdict::interrupted ||
            verdict == SuperblockVerdict::unconnected || verdict == SuperblockVerdict::ahead ||

@@ -37,28 +37,28 @@ struct SuperblockSlot {
 using SuperblockSlots = std::array<SuperblockSlot, superblock_slots_count>;
 
 enum class SuperblockVerdict : uint8_t {
-  faulty,       ///< see its fault
-  current,      ///< of the winner, in its own slot
-  misplaced,    ///< of the winner, in another slot, or with an index that there is not
-  foreign,      ///< of another cluster
-  fork,         ///< as new as the winner, and different
+  faulty,  ///< see its fault
+  current,  ///< of the winner, in its own slot
+  misplaced,  ///< of the winner, in another slot, or with an index that there is not
+  foreign,  ///< of another cluster
+  fork,  ///< as new as the winner, and different
   interrupted,  ///< newer by one: of an update that did not get through
-  skipped,      ///< newer by more
-  former,       ///< the winner's parent
+  skipped,  ///< newer by more
+  former,  ///< the winner's parent
   unconnected,  ///< older by one, and not the winner's parent
-  ahead,        ///< the winner's parent, with a later state
+  ahead,  ///< the winner's parent, with a later state
   older,
-  undecided,    ///< there is no winner
+  undecided,  ///< there is no winner
 };
 const char* name_of(SuperblockVerdict verdict) noexcept;
 
 /// Why there is no version to go on with; of several reasons the first one in this order.
 enum class SuperblockError : uint8_t {
   none,
-  not_found,             ///< no whole copy at all
-  unsupported,           ///< whole copies only of another format version, or with what this one does not allow
-  foreign_cluster,       ///< whole copies only of another cluster than the one that was asked for
-  quorum_lost,           ///< whole copies, and none with enough votes
+  not_found,  ///< no whole copy at all
+  unsupported,  ///< whole copies only of another format version, or with what this one does not allow
+  foreign_cluster,  ///< whole copies only of another cluster than the one that was asked for
+  quorum_lost,  ///< whole copies, and none with enough votes
   fork,
   parent_skipped,
   parent_not_connected,
