@@ -57,7 +57,7 @@ std::vector<const Superblock*> valid_versions(const SuperblockSlots& slots, std:
     const uint32_t votes_count = superblock_oracle::count_votes(slots, *slot.superblock);
     if (votes_count >= read_quorum_of(slot.superblock->configuration.copies_count)) versions.push_back(slot.superblock);
   }
-  std::stable_sort(versions.begin(), versions.end(), [&](const Superblock* left, const Superblock* right) {
+  std::sort(versions.begin(), versions.end(), [&](const Superblock* left, const Superblock* right) {
     if (left->sequence != right->sequence) return left->sequence > right->sequence;
     return superblock_oracle::count_votes(slots, *left) > superblock_oracle::count_votes(slots, *right);
   });
