@@ -139,7 +139,7 @@ Task<Result<void>> SuperblockCopies::write_first() {
   choice_ = choose_superblock(slots_);
   const Superblock& stage = memory_->stage.superblock;
   const bool is_there = choice_.error == SuperblockError::none && choice_.winner->checksum == stage.checksum &&
-                        choice_.votes_count == stage.configuration.copies_count;
+                        choice_.votes_count == stage.configuration.copies_count && choice_.repairs_count == 0;
   if (!is_there) co_return fail(ErrorCode::corrupt, where_of(SuperblockError::none));
   co_return Result<void>();
 }

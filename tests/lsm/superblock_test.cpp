@@ -302,10 +302,12 @@ TEST_CASE("writes that are lost are noticed when they are read back") {
 }
 
 TEST_CASE("a forced format notices that an old version stayed") {
-  Disk disk = store_of(6, 3);
   constexpr uint32_t slots[] = {5};
-  disk.set_fault(Fault::lost_write, slots);
-  CHECK(code_of(disk.format(format_of(4, true))) == ErrorCode::corrupt);
+  for (const uint64_t updates_count : {0u, 1u, 2u, 3u}) {
+    Disk disk = store_of(6, updates_count);
+    disk.set_fault(Fault::lost_write, slots);
+    CHECK(code_of(disk.format(format_of(4, true))) == ErrorCode::corrupt);
+  }
 }
 
 TEST_CASE("a repair that is not read back is no repair") {
