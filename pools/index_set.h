@@ -1,4 +1,5 @@
-// IndexSet: a set of indices below a fixed capacity that gives out its lowest one. The set of free nodes of a NodePool.
+// IndexSet: a set of indices below a fixed capacity that gives out its lowest one, or the next one from a place on. The
+// set of free nodes of a NodePool, and of the words of a FreeSet that have free blocks.
 //
 // A bit per index, and above the bits levels of summaries: a bit of level k+1 says that a word of level k is not zero.
 //
@@ -26,6 +27,8 @@ class IndexSet {
  public:
   /// Every index in [0, capacity) is in it; capacity > 0. One allocation. Error: ENOMEM.
   static Result<IndexSet> create_full(uint32_t capacity) noexcept;
+  /// The same with none in it.
+  static Result<IndexSet> create_empty(uint32_t capacity) noexcept;
 
   IndexSet(IndexSet&&) noexcept = default;
   IndexSet& operator=(IndexSet&&) = delete;
@@ -40,8 +43,16 @@ class IndexSet {
   uint32_t take_lowest() noexcept;
   /// Puts an index in that is not in.
   void insert(uint32_t index) noexcept;
+  /// Takes an index out that is in.
+  void erase(uint32_t index) noexcept;
+  /// The lowest index from `begin` on, which may be the capacity or more; the capacity when there is none.
+  uint32_t lowest_from(uint32_t begin) const noexcept;
+  /// One more than the highest index; 0 of an empty set.
+  uint32_t end() const noexcept;
   /// Everything is in again.
   void fill() noexcept;
+  /// Nothing is.
+  void clear() noexcept;
   /// O(capacity): every summary bit says the truth.
   bool is_consistent() const noexcept;
   /// Words of memory that a set of this capacity takes, all levels together.
@@ -63,6 +74,8 @@ class IndexSet {
   explicit IndexSet(uint32_t capacity) noexcept;
   /// Words for so many bits.
   static constexpr uint32_t words_of(uint32_t bits) noexcept { return bits / word_bits + (bits % word_bits != 0); }
+  static Result<IndexSet> create(uint32_t capacity) noexcept;
+  void remove(uint32_t index) noexcept;
   uint64_t* level(uint32_t number) const noexcept { return words_.get() + level_offsets_[number]; }
 
   uint32_t capacity_;

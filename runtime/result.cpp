@@ -19,6 +19,7 @@ const char* name_of(ErrorCode code) noexcept {
     case ErrorCode::poisoned: return "an earlier sync of this file failed";
     case ErrorCode::invalid_argument: return "invalid argument";
     case ErrorCode::lost_sectors: return "unreadable sectors";
+    case ErrorCode::corrupt: return "corrupt";
   }
   return "unknown error code";
 }
@@ -29,6 +30,7 @@ const char* remedy_of(const Error& error) noexcept {
   if (error.code == ErrorCode::no_direct_io) return "choose another file system, or open with direct = prefer";
   if (error.code == ErrorCode::poisoned) return "close the file, and recover from what is known to be durable";
   if (error.code == ErrorCode::lost_sectors) return "take what they held from another copy, and write them anew";
+  if (error.code == ErrorCode::corrupt) return "restore it from a copy on another machine, or from a backup";
   if (error.code != ErrorCode::system) return nullptr;
   switch (error.number) {
     case ENOSPC:

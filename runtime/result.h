@@ -26,6 +26,7 @@ enum class ErrorCode : uint8_t {
   poisoned,          ///< an earlier sync of this file failed; nothing is known about its cached data
   invalid_argument,  ///< the call can't mean anything as it stands
   lost_sectors,      ///< the medium can't be read in some places; everything else was
+  corrupt,           ///< what is on the disk is not what was written, or can't be told from it
 };
 
 /// A trivially copyable error. `where` is a string with static lifetime: the operation's name.

@@ -11,6 +11,8 @@ extern const Fuzzer message_pool_fuzzer;
 extern const Fuzzer file_fuzzer;
 extern const Fuzzer file_ring_fuzzer;
 extern const Fuzzer storage_fuzzer;
+extern const Fuzzer ewah_fuzzer;
+extern const Fuzzer free_set_fuzzer;
 extern const Fuzzer canary_fuzzer;
 extern const Fuzzer canary_disk_fuzzer;
 extern const Fuzzer canary_hang_fuzzer;

@@ -28,7 +28,7 @@ ROOT = HERE.parent.parent
 FOLDERS = ['runtime', 'pools', 'io', 'lsm', 'services', 'tests', 'benchmarks', 'examples', 'docs']
 FILES = ['meson.build', 'meson_options.txt']
 # Those with unit tests, each on top of those before it.
-LAYERS = ['runtime', 'pools', 'io']
+LAYERS = ['runtime', 'pools', 'io', 'lsm']
 
 
 class Mutant:

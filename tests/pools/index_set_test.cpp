@@ -73,6 +73,43 @@ TEST_CASE("a set of indices agrees with a std::set under random changes") {
   }
 }
 
+TEST_CASE("an index that is taken out, the next one from a place on and the highest one agree with a std::set") {
+  for (const uint32_t capacity : {1u, 63u, 64u, 65u, 4096u, 4097u, 300'000u}) {
+    CAPTURE(capacity);
+    Random random(capacity);
+    Result<IndexSet> made = IndexSet::create_empty(capacity);
+    REQUIRE(made.has_value());
+    IndexSet& set = *made;
+    CHECK(set.empty());
+    CHECK(set.is_consistent());
+    std::set<uint32_t> model;
+    uint32_t wrong_count = 0;
+    for (uint32_t step = 0; step < 20'000; ++step) {
+      const uint32_t index = static_cast<uint32_t>(random.below(capacity));
+      // Few at first, then many, then few again: words and words of words become empty and full.
+      const bool is_growing = step < 10'000;
+      if (random.chance(is_growing ? 3 : 1, 4)) {
+        if (model.insert(index).second) set.insert(index);
+      } else if (const auto next = model.lower_bound(index); next != model.end()) {
+        set.erase(*next);
+        model.erase(next);
+      }
+      const uint32_t begin = static_cast<uint32_t>(random.below(capacity + 2));
+      const auto next = model.lower_bound(begin);
+      wrong_count += set.lowest_from(begin) != (next == model.end() ? capacity : *next);
+      wrong_count += set.end() != (model.empty() ? 0 : *model.rbegin() + 1);
+    }
+    CHECK(wrong_count == 0);
+    CHECK(set.is_consistent());
+    CHECK(set.lowest_from(UINT32_MAX) == capacity);
+    set.clear();
+    CHECK(set.empty());
+    CHECK(set.is_consistent());
+    CHECK(set.lowest_from(0) == capacity);
+    CHECK(set.end() == 0);
+  }
+}
+
 TEST_CASE("taking from an empty set, putting in twice and an index beyond the capacity are caught") {
   expect_abort(
       [] {
@@ -81,6 +118,13 @@ TEST_CASE("taking from an empty set, putting in twice and an index beyond the ca
         set.take_lowest();
       },
       "the lowest index of an empty set");
+  expect_abort(
+      [] {
+        IndexSet set = make_full(70);
+        set.erase(69);
+        set.erase(69);
+      },
+      "an index was taken out of a set that it is not in");
   expect_abort([] { make_full(70).insert(69); }, "an index was put into a set that it is in");
   expect_abort([] { static_cast<void>(make_full(70).contains(70)); }, "an index beyond the capacity of its set");
 }

@@ -4,14 +4,13 @@
 #include <doctest/doctest.h>
 #include <xxhash.h>
 
-#include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include "pools/message_command.h"
 #include "runtime/random.h"
+#include "tests/format_example.h"
 
 namespace spindle {
 namespace {
@@ -169,24 +168,6 @@ TEST_CASE("every fault has a name of its own") {
 
 // docs/FORMAT.md holds the example; this test reads it there.
 
-std::vector<std::byte> example_in_format_document() {
-  std::ifstream document(SPINDLE_SOURCE_ROOT "/docs/FORMAT.md");
-  REQUIRE_MESSAGE(document.good(), "no docs/FORMAT.md");
-  std::vector<std::byte> bytes;
-  std::string line;
-  while (std::getline(document, line)) {
-    unsigned offset = 0;
-    int read = 0;
-    if (std::sscanf(line.c_str(), "    %4x:%n", &offset, &read) != 1 || read == 0) continue;
-    CHECK(offset == bytes.size());
-    unsigned byte = 0;
-    for (int used = 0; std::sscanf(line.c_str() + read, " %2x%n", &byte, &used) == 1; read += used) {
-      bytes.push_back(static_cast<std::byte>(byte));
-    }
-  }
-  return bytes;
-}
-
 std::vector<std::byte> example_as_built() {
   const char text[] = "spindle";
   const std::span<const std::byte> body = std::as_bytes(std::span(text).first(7));
@@ -194,22 +175,17 @@ std::vector<std::byte> example_as_built() {
   const uint64_t sent_at_ns = 1'000'000'007;
   std::memcpy(header.fields, &sent_at_ns, sizeof(sent_at_ns));
   header.frame.checksum = checksum_of(header);
-  std::vector<std::byte> bytes(bytes_of(header).begin(), bytes_of(header).end());
-  bytes.insert(bytes.end(), body.begin(), body.end());
+  std::vector<std::byte> bytes(message_header_size + body.size());
+  std::memcpy(bytes.data(), &header, message_header_size);
+  std::memcpy(bytes.data() + message_header_size, body.data(), body.size());
   return bytes;
 }
 
 TEST_CASE("the worked example of docs/FORMAT.md is what the code builds, byte by byte") {
-  const std::vector<std::byte> documented = example_in_format_document();
+  const std::vector<std::byte> documented = format_example("Message");
   const std::vector<std::byte> built = example_as_built();
-  std::string dump;
-  for (size_t at = 0; at < built.size(); ++at) {
-    char text[32];
-    if (at % 16 == 0) dump += (std::snprintf(text, sizeof(text), "\n    %04zx:", at), text);
-    dump += (std::snprintf(text, sizeof(text), " %02x", static_cast<unsigned>(built[at])), text);
-  }
   CHECK(built.size() == 263);
-  REQUIRE_MESSAGE(documented.size() == built.size(), dump);
+  REQUIRE_MESSAGE(documented.size() == built.size(), hex_dump(built));
   for (size_t at = 0; at < built.size(); ++at) {
     CAPTURE(at);
     CHECK(documented[at] == built[at]);
