@@ -108,7 +108,7 @@ class EwahEncoder::Target {
 };
 
 EwahEncoder::EwahEncoder(std::span<const uint64_t> words) noexcept
-    : words_(words.data()), words_count_(words.size()), words_end_(end_without_zeroes(words.data(), words.size())) {
+    : words_(words.data()), words_end_(end_without_zeroes(words.data(), words.size())) {
   SPINDLE_ASSERT(words.size() <= ewah_words_max, "a bit set of more words than a run can count");
 }
 

@@ -75,7 +75,6 @@ class EwahEncoder {
   uint64_t copy_literals(Target& target) noexcept;
 
   const uint64_t* words_;
-  uint64_t words_count_;
   uint64_t words_end_;  // behind the last word that is not zero
   uint64_t position_ = 0;  // the first word that is not in the encoding so far
   uint64_t literals_left_ = 0;  // that a marker has announced, and that are not written: from position_ on

@@ -95,7 +95,8 @@ struct FreeSetEncoded {
 
 class FreeSet {
  public:
-  /// The right to acquire blocks of one window. Whoever has one forfeits it; a moved-from one is no reservation.
+  /// The right to acquire blocks of one window. Whoever has one forfeits it: one that is just destroyed stays open
+  /// until reset(), and no checkpoint becomes durable. A moved-from one is no reservation.
   class Reservation {
    public:
     Reservation(Reservation&& other) noexcept
@@ -148,7 +149,7 @@ class FreeSet {
   /// to one that refers to it.
   void release(uint64_t address) noexcept;
 
-  /// Right after the superblock was written.
+  /// Right after the superblock was written. That encode() came first is up to the caller.
   void mark_checkpoint_not_durable() noexcept;
   /// What was released becomes free, and what was released before durability is released. Needs zero reservations.
   void mark_checkpoint_durable() noexcept;

@@ -270,15 +270,28 @@ void FreeSetMachine::open_image(uint64_t blocks_count) {
   hash_.mix(model_.free.size(), model_.before.size());
 }
 
+// A valid encoding of a set with one bit changed, often of the last word.
+void FreeSetMachine::flip_bit(std::vector<std::byte>& encoding, Random& random) const {
+  const size_t words_count = (model_.blocks_count + 63) / 64;
+  std::vector<uint64_t> words = ewah_oracle::decode(encoding, words_count).words;
+  const size_t place = random.chance(1, 2) ? words_count - 1 : random.below(words_count);
+  words[place] ^= uint64_t{1} << random.below(64);
+  encoding = ewah_oracle::encode(std::move(words));
+}
+
 void FreeSetMachine::open_damaged(Random& random) {
   FreeSetImage image = image_;
-  const uint64_t kind = random.below(4);
+  const uint64_t kind = random.below(6);
   if (kind == 0) mutate_encoding(image.acquired, random);
   if (kind == 1) mutate_encoding(image.released, random);
-  if (kind >= 2) {
+  if (kind == 2) flip_bit(image.acquired, random);
+  if (kind == 3) flip_bit(image.released, random);
+  if (kind >= 4) {
     const uint64_t count = random.chance(1, 4) ? before_max_ + 1 : random.below(3);
     for (uint64_t index = 0; index < count; ++index) {
-      image.trailers.push_back(random.below(model_.blocks_count + 2));
+      const uint64_t beyond = random.chance(1, 2) ? 0 : model_.blocks_count + 1;
+      const uint64_t address = random.between(1, model_.blocks_count);
+      image.trailers.push_back(random.chance(1, 8) ? beyond : address);
     }
   }
   FreeSetModel model(model_.blocks_count);

@@ -105,6 +105,7 @@ class FreeSetMachine {
   void forfeit_all();
   void release_one(uint64_t address);
   void open_image(uint64_t blocks_count);
+  void flip_bit(std::vector<std::byte>& encoding, Random& random) const;
   void open_damaged(Random& random);
   uint64_t other_limit(Random& random) const;
   void check_address(uint64_t address);

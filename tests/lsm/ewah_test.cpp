@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/random.h"
@@ -38,9 +39,10 @@ struct Decoded {
 };
 
 Decoded decode(const Bytes& bytes, size_t words_count, size_t chunk_size = SIZE_MAX) {
-  // Filled with what must not stay.
-  Decoded decoded{EwahFault::none, Words(words_count, 0x5555)};
-  EwahDecoder decoder(decoded.words);
+  // Filled with what must not stay, and behind the set with what must.
+  const Words untouched(50, 0x5555);
+  Words memory(words_count + untouched.size(), 0x5555);
+  EwahDecoder decoder(std::span<uint64_t>(memory).first(words_count));
   for (size_t offset = 0; offset < bytes.size();) {
     const size_t size = std::min(chunk_size, bytes.size() - offset);
     const Bytes chunk(bytes.begin() + static_cast<ptrdiff_t>(offset),
@@ -48,8 +50,10 @@ Decoded decode(const Bytes& bytes, size_t words_count, size_t chunk_size = SIZE_
     if (decoder.decode(chunk) != EwahFault::none) break;
     offset += size;
   }
-  decoded.fault = decoder.finish();
-  return decoded;
+  const EwahFault fault = decoder.finish();
+  CHECK(Words(memory.end() - 50, memory.end()) == untouched);
+  memory.resize(words_count);
+  return {fault, std::move(memory)};
 }
 
 Bytes bytes_of(const Words& words) {
@@ -154,6 +158,7 @@ TEST_CASE("what an encoder never writes is refused, with the rule that it breaks
   CHECK(fault_of({marker(true, 2, 0), marker(false, 3, 0), marker(true, 1, 0)}) == EwahFault::none);
   CHECK(fault_of({marker(true, 2, 0), marker(false, 3, 0)}) == EwahFault::trailing_zeroes);
   CHECK(fault_of({marker(false, 1, 0)}) == EwahFault::trailing_zeroes);
+  CHECK(fault_of({marker(false, 100, 0)}) == EwahFault::trailing_zeroes);
   CHECK(fault_of({marker(true, 100, 0)}) == EwahFault::none);
   CHECK(fault_of({marker(true, 101, 0)}) == EwahFault::capacity);
   CHECK(fault_of({marker(true, 99, 2), 5, 6}) == EwahFault::capacity);
@@ -185,6 +190,28 @@ TEST_CASE("the same faults are found in the middle of a long encoding") {
     for (size_t index = 0; index < 50; ++index) encoding.insert(encoding.end(), {marker(true, 1, 3), 6, 7, 8});
     encoding[place] = place % 8 < 4 ? 0 : UINT64_MAX;
     CHECK(fault_of(encoding, 200) != EwahFault::none);
+  }
+  for (size_t place = 0; place < 20 * 9; ++place) {
+    Words encoding;
+    for (size_t index = 0; index < 20; ++index) {
+      encoding.push_back(marker(true, 1, 8));
+      for (uint64_t literal = 2; literal < 10; ++literal) encoding.push_back(literal);
+    }
+    encoding[place] = place % 2 == 0 ? 0 : UINT64_MAX;
+    const EwahFault fault = fault_of(encoding, 300);
+    if (place % 9 > 0) CHECK(fault == EwahFault::uniform_literal);
+  }
+}
+
+TEST_CASE("a set that is too small is refused at every size, and nothing behind it is written") {
+  for (const uint32_t uniform_count : {1u, 7u, 31u}) {
+    Words encoding;
+    for (size_t index = 0; index < 10; ++index) {
+      encoding.insert(encoding.end(), {marker(index % 2 == 0, uniform_count, 8), 2, 3, 4, 5, 6, 7, 8, 9});
+    }
+    const size_t words_count = 10 * (uniform_count + 8);
+    for (size_t count = 0; count < words_count; ++count) CHECK(fault_of(encoding, count) == EwahFault::capacity);
+    CHECK(fault_of(encoding, words_count) == EwahFault::none);
   }
 }
 
