@@ -34,6 +34,9 @@ def install(build, folder):
     packages = sorted(folder.rglob('spindle*.pc'))
     if [package.name for package in packages] != ['spindle-fuzz.pc', 'spindle.pc']:
         raise SystemExit(f'installed pkg-config files: {packages}')
+    # A build folder that was set up before these files were relocatable.
+    for package in packages:
+        package.write_text(re.sub(r'^prefix=/', f'prefix={folder}/', package.read_text(), flags=re.MULTILINE))
     environment = dict(os.environ)
     environment['PKG_CONFIG_PATH'] = str(packages[0].parent)
     environment['LD_LIBRARY_PATH'] = str(packages[0].parent.parent)
