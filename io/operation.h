@@ -129,7 +129,7 @@ class Operation : public Leaf, public UncheckedListHook<Operation> {
 
   // What the backend keeps here.
   Place place;
-  uint32_t slot;  ///< while in flight
+  uint32_t slot;  ///< while queued or in flight
 
   /// The backend's answer: a count or descriptor ≥ 0, or a negative errno.
   void deliver(int32_t result) noexcept { deliver_from(*backend_, result); }

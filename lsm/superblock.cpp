@@ -1,5 +1,6 @@
 #include "lsm/superblock.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <span>
@@ -19,7 +20,10 @@ class Busy {
   }
   Busy(const Busy&) = delete;
   Busy& operator=(const Busy&) = delete;
-  ~Busy() { is_busy_ = false; }
+  ~Busy() {
+    // In a dying loop the superblock may be gone before the frame of its call.
+    if (!host_is_dying()) is_busy_ = false;
+  }
 
  private:
   bool& is_busy_;
@@ -117,6 +121,11 @@ Task<Result<void>> SuperblockCopies::format(SuperblockFormat options) {
   choice_ = choose_superblock(slots_);
   const bool has_store = choice_.error != SuperblockError::not_found && !is_half_formatted(slots_);
   if (has_store && !options.force) co_return fail_errno(EEXIST, "format of a superblock");
+  // What can't be read may be a store, and may be readable again tomorrow.
+  const bool has_unreadable = std::any_of(slots_.begin(), slots_.end(), [](const SuperblockSlot& slot) {
+    return slot.fault == SuperblockFault::unreadable;
+  });
+  if (has_unreadable && !options.force) co_return fail(ErrorCode::lost_sectors, "format of a superblock");
   Superblock& stage = memory_->stage.superblock;
   stage = Superblock();
   stage.sequence = 1;

@@ -1,6 +1,7 @@
 #include "lsm/superblock_format.h"
 
 #include <algorithm>
+#include <bit>
 #include <span>
 
 namespace spindle {
@@ -10,8 +11,6 @@ namespace {
 std::span<const std::byte> bytes_of(const Superblock& superblock) noexcept {
   return std::as_bytes(std::span(&superblock, 1));
 }
-
-bool is_power_of_two(uint32_t value) noexcept { return value != 0 && (value & (value - 1)) == 0; }
 
 bool has_reserved_zero(const TrailerReference& trailer) noexcept { return trailer.reserved == 0; }
 
@@ -47,7 +46,7 @@ bool is_valid(const StoreConfiguration& configuration) noexcept {
   const uint32_t copies_count = configuration.copies_count;
   const bool is_copies_count = copies_count == 4 || copies_count == 6 || copies_count == 8;
   const bool is_sector_size = configuration.sector_size == superblock_size;
-  const bool is_block_size = is_power_of_two(configuration.block_size) &&
+  const bool is_block_size = std::has_single_bit(configuration.block_size) &&
                              configuration.block_size >= configuration.sector_size &&
                              configuration.block_size <= block_size_max;
   if (!is_copies_count || !is_sector_size || !is_block_size) return false;

@@ -17,7 +17,6 @@
 
 #include "io/sim/fuzz_report.h"
 #include "io/sim/fuzz_session.h"
-#include "runtime/assert.h"
 
 // There when LeakSanitizer is linked in: a child ends without its check at the end.
 extern "C" __attribute__((weak)) int __lsan_do_recoverable_leak_check();
@@ -26,12 +25,20 @@ namespace spindle::fuzz {
 
 namespace {
 
+/// The machine has no room for a child: that says nothing about the fuzzer, so nothing is saved, and the status is not
+/// that of a failure.
+[[noreturn]] void give_up(const char* what) noexcept {
+  clear_failure_report();
+  std::fprintf(stderr, "can't run a case in a process of its own: %s: %s\n", what, ::strerror(errno));
+  std::exit(2);
+}
+
 /// Shared with the child: it outlives it, however it ends.
 class SharedFaults {
  public:
   SharedFaults() {
     void* const memory = ::mmap(nullptr, sizeof(Content), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    SPINDLE_ASSERT(memory != MAP_FAILED, "no memory for a child's faults");
+    if (memory == MAP_FAILED) give_up("mmap");
     content_ = static_cast<Content*>(memory);
   }
   SharedFaults(const SharedFaults&) = delete;
@@ -75,7 +82,7 @@ class RecordingFilter final : public FaultFilter {
 class Output {
  public:
   Output() : file_(::memfd_create("fuzz-output", MFD_CLOEXEC)) {
-    SPINDLE_ASSERT(file_ >= 0, "no memory for a child's output");
+    if (file_ < 0) give_up("memfd_create");
   }
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
@@ -171,12 +178,11 @@ ChildOutcome run_in_child(const Fuzzer& fuzzer, const FuzzCase& of, uint64_t lim
   const Output output;
   SharedFaults seen;
   int pipe[2];
-  const int piped = ::pipe(pipe);
-  SPINDLE_ASSERT(piped == 0, "no pipe to a child");
+  if (::pipe(pipe) != 0) give_up("pipe");
   std::fflush(nullptr);  // or the child prints it, too
   const uint64_t begin_ms = milliseconds_now();
   const pid_t child = ::fork();
-  SPINDLE_ASSERT(child >= 0, "no further process can be made");
+  if (child < 0) give_up("fork");
   if (child == 0) {
     ::close(pipe[0]);
     be_child(fuzzer, of, output, seen);
@@ -190,8 +196,7 @@ ChildOutcome run_in_child(const Fuzzer& fuzzer, const FuzzCase& of, uint64_t lim
   }
   ChildOutcome outcome;
   outcome.duration_ms = milliseconds_now() - begin_ms;
-  outcome.output = output.text();
-  outcome.signature = is_in_time ? signature_of(status, outcome.output) : "hangs";
+  outcome.signature = is_in_time ? signature_of(status, output.text()) : "hangs";
   outcome.faults = seen.faults();
   outcome.has_all_faults = seen.has_all();
   return outcome;

@@ -19,13 +19,12 @@ struct ChildOutcome {
   /// What it failed of: the line of the check or assertion, a sanitizer's headline, a signal, that it took too long.
   /// Runs with the same one fail alike. Empty: it passed.
   std::string signature;
-  std::string output;  ///< both standard ones
   std::vector<SeenFault> faults;
   bool has_all_faults = true;  ///< false: there were more than have room
   uint64_t duration_ms = 0;
 };
 
-/// The child is killed after `limit_ms`. It leaves no report, no core dump, and no child when this process dies.
+/// Ends the program with status 2 where the machine has no room for a child. The child is killed after `limit_ms`. It leaves no report, no core dump, and no child when this process dies.
 ChildOutcome run_in_child(const Fuzzer& fuzzer, const FuzzCase& of, uint64_t limit_ms);
 
 }  // namespace spindle::fuzz

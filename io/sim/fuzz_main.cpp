@@ -34,6 +34,11 @@ struct Words {
   bool is_verbose = false;
   bool minimizes = false;
   bool is_default_only = false;
+
+  bool has_run_options() const noexcept {
+    const bool has_flag = prints_hash || is_verbose || minimizes;
+    return has_flag || seed || events_max || seconds || events || faults || failures;
+  }
 };
 
 /// Decimal, or a commit hash, so that a check of a commit can have a seed of its own.
@@ -54,6 +59,7 @@ class Program {
   Program(std::string path, std::span<const Fuzzer* const> fuzzers) : path_(std::move(path)), fuzzers_(fuzzers) {}
 
   int run(const Words& words) {
+    if (words.name == "list" && words.has_run_options()) return complain("list: only --default goes with it");
     if (words.name == "list") return list(words);
     const auto found = std::find_if(fuzzers_.begin(), fuzzers_.end(),
                                     [&](const Fuzzer* fuzzer) { return words.name == fuzzer->name; });

@@ -292,10 +292,20 @@ class Harness(unittest.TestCase):
                           [*seed, '--events', '9-5'], [*seed, '--events', '0'], [*seed, '--events', '1,'],
                           [*seed, '--events', '4294967296'], [*seed, '--faults', '3'], [*seed, '--faults', '1.0'],
                           [*seed, '--failures', ''], [*seed, '--events', '1', '--seconds', '1'],
-                          [*seed, '--hash', '--minimize'], [*seed, '--seed', '2']):
+                          [*seed, '--hash', '--minimize'], [*seed, '--seed', '2'], ['list', '--seed', '1'],
+                          ['list', '--verbose'], ['list', '--failures', 'x']):
             done = self.run_program(*arguments)
             self.assertEqual((done.returncode, done.stdout), (2, ''), arguments)
             self.assertRegex(done.stderr, r'^spindle-fuzz: [^\n]+\n$', arguments)
+        self.assertFalse(self.failures.exists())
+
+    def test_no_room_for_a_child_is_no_failure_of_the_fuzzer(self):
+        limit = ('import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (4, 4)); '
+                 'os.execv(sys.argv[1], sys.argv[1:])')
+        done = subprocess.run([sys.executable, '-c', limit, PROGRAM, 'canary', '--seed', str(CANARY_SEED), '--minimize'],
+                              cwd=self.folder, timeout=60, capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout), (2, ''), done.stderr)
+        self.assertRegex(done.stderr, r"^can't run a case in a process of its own: pipe: Too many open files\n$")
         self.assertFalse(self.failures.exists())
 
     def test_help_names_every_option(self):

@@ -1,6 +1,7 @@
 // A crash, or a cancel, at every step of a format, an open, a repair and an update: what opens then is old or new.
 #include <doctest/doctest.h>
 
+#include "runtime/scope.h"
 #include "tests/lsm/superblock_fixture.h"
 
 namespace spindle {
@@ -184,6 +185,44 @@ TEST_CASE("a cancel does not cut a format, a repair or an update short") {
   };
   const std::optional<ClusterId> cluster = test_cluster;
   cancel_everywhere(disk_of(versions, damaged_stores[1]), check_repair, run_open, cluster);
+}
+
+Task<Result<void>> update_it(SuperblockCopies* superblock) {
+  const CheckpointState state = state_with(superblock->working().state, 99);
+  co_await ok(superblock->update(state));
+  co_return Result<void>();
+}
+
+Task<Result<void>> spawn_update(Scope& scope, SuperblockCopies& superblock) {
+  SuperblockCopies* const address = &superblock;
+  co_await ok(scope.spawn(update_it, address));
+  co_return Result<void>();
+}
+
+Task<Result<void>> update_in_a_child() {
+  Storage storage = co_await ok(Storage::open(store_path, store_zones));
+  SuperblockCopies superblock(storage, superblock_zone);
+  co_await ok(superblock.open());
+  auto updating = with_scope(ScopeOptions(), spawn_update, superblock);
+  co_await ok(std::move(updating));
+  co_return Result<void>();
+}
+
+// What the sanitizers see: the frames of the children may go after the superblock.
+TEST_CASE("a host can be killed while a task of its own updates the superblock") {
+  const Disk disk = store_of(4, 1);
+  uint64_t killed_count = 0;
+  for (uint64_t steps = 0;; ++steps) {
+    World world(3);
+    Host& host = world.add_host("a", {}, disk.clone());
+    host.start(update_in_a_child);
+    uint64_t done = 0;
+    while (done < steps && world.step() == World::Step::worked) ++done;
+    if (done < steps) break;
+    host.kill_process();
+    ++killed_count;
+  }
+  CHECK(killed_count > 30);
 }
 
 }  // namespace

@@ -197,6 +197,18 @@ TEST_CASE("a format refuses what is left of a store, too, and takes garbage") {
   CHECK(code_for(first, {torn, torn, torn, torn, torn, torn, torn, torn}) == 0);
 }
 
+TEST_CASE("a format refuses slots that can't be read: a store may be in them") {
+  for (const uint32_t lost_count : {1u, 4u, 8u}) {
+    Disk disk = lost_count == 1 ? Disk() : store_of(8, 2);
+    for (uint32_t slot = 0; slot < lost_count; ++slot) disk.make_unreadable(slot);
+    const bool has_rest = lost_count == 4;
+    const Result<void> refused = disk.format(format_of(4));
+    CHECK(code_of(refused) == (has_rest ? ErrorCode::system : ErrorCode::lost_sectors));
+    CHECK(disk.format(format_of(4, true)).has_value());
+    CHECK(disk.open().sequence == 1);
+  }
+}
+
 TEST_CASE("a format refuses a configuration that can't be") {
   CHECK(code_of(Disk().format(format_of(5))) == ErrorCode::invalid_argument);
 }
