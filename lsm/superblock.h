@@ -46,8 +46,8 @@ class SuperblockCopies {
   /// Writes the first version: zeroes over whatever the slots hold, then all copies, which are read back. A crash
   /// leaves what opens as the first version, or what can be formatted again without force; a forced format of a store
   /// that was there may also leave that, or what is left of it. Errors: EEXIST where there is a store, or something of
-  /// one, and lost_sectors where a slot can't be read, unless forced; `corrupt` when what was written is not read back; those of reading and writing;
-  /// invalid_argument for a configuration that can't be. Suspends.
+  /// one, and lost_sectors where a slot can't be read, unless forced; `corrupt` when what was written is not read
+  /// back; those of reading and writing; invalid_argument for a configuration that can't be. Suspends.
   Task<Result<void>> format(SuperblockFormat options);
   /// Finds the current version, repairs its copies, and reads them back. Errors: `corrupt`, where choice().error says
   /// why, or is none: then the repair did not reach a write quorum; those of reading and writing. Suspends.

@@ -24,7 +24,8 @@ struct ChildOutcome {
   uint64_t duration_ms = 0;
 };
 
-/// Ends the program with status 2 where the machine has no room for a child. The child is killed after `limit_ms`. It leaves no report, no core dump, and no child when this process dies.
+/// Ends the program with status 2 where the machine has no room for a child. The child is killed after `limit_ms`. It
+/// leaves no report, no core dump, and no child when this process dies.
 ChildOutcome run_in_child(const Fuzzer& fuzzer, const FuzzCase& of, uint64_t limit_ms);
 
 }  // namespace spindle::fuzz

@@ -208,7 +208,7 @@ Task<Result<void>> update_in_a_child() {
   co_return Result<void>();
 }
 
-// What the sanitizers see: the frames of the children may go after the superblock.
+// For the sanitizers: nothing touches what is gone.
 TEST_CASE("a host can be killed while a task of its own updates the superblock") {
   const Disk disk = store_of(4, 1);
   uint64_t killed_count = 0;
