@@ -47,4 +47,22 @@ Task<Result<void>> publish(File& file, std::string temporary_path, std::string f
   co_return renamed;
 }
 
+Task<Result<bool>> has_name(File& file, std::string path) {
+  const FileStatus own = co_await ok(file.stat());
+  const Result<FileStatus> named = co_await stat_path(path);
+  const bool is_gone = !named.has_value() && named.error().number == ENOENT;
+  if (is_gone) co_return false;
+  if (!named.has_value()) co_return Unexpected(named.error());
+  co_return named->number == own.number && named->device == own.device;
+}
+
+Task<Result<void>> unlink_made(File& file, std::string path) {
+  const Result<void> locked = co_await file.try_lock(LockMode::exclusive);
+  const bool is_taken = !locked.has_value() && locked.error().number == EWOULDBLOCK;
+  if (is_taken) co_return Result<void>();
+  const bool is_own = co_await ok(has_name(file, path));
+  if (is_own) co_await ok(unlink_path(path));
+  co_return Result<void>();
+}
+
 }  // namespace spindle

@@ -99,6 +99,13 @@ Task<Result<void>> sync_directory(std::string path);
 /// the rename; from there on it takes effect after the end. `file` must outlive this. Suspends.
 Task<Result<void>> publish(File& file, std::string temporary_path, std::string final_path);
 
+/// Result<bool>: whether `path` leads to the file that is open, and not to another one, or none. Errors: those of
+/// statx(2). `file` must outlive this. Suspends.
+Task<Result<bool>> has_name(File& file, std::string path);
+/// Result<void>: takes back the making of a file: removes `path`, if it still leads to `file`, and nobody else has
+/// locked that: he found it, and took it. `file` must outlive this, and is locked afterwards. Suspends.
+Task<Result<void>> unlink_made(File& file, std::string path);
+
 /// The directory that holds the entry: "a/b" → "a", "/b" → "/", "b" → ".".
 std::string parent_of(const std::string& path);
 

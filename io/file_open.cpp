@@ -262,20 +262,12 @@ Task<Result<void>> FileOpening::go_without_direct() {
   co_return Result<void>();
 }
 
-// Removes the file that was made for nothing, if its name is still its own, and nobody has taken it meanwhile. One that
-// did not have to be new stays where others could use it.
+// Removes the file that was made for nothing. One that did not have to be new stays where others could use it.
 Task<Result<void>> FileOpening::discard(ErrorCode reason) {
   const bool stays = !is_made_ || (!options_.exclusive && reason != ErrorCode::no_direct_io);
   if (stays) co_return Result<void>();
-  const Result<void> locked = co_await file_.try_lock(LockMode::exclusive);
-  const bool is_taken = !locked.has_value() && locked.error().number == EWOULDBLOCK;
-  if (is_taken) co_return Result<void>();
-  const std::string& path = descriptor().path;
-  const FileStatus own = co_await ok(file_.stat());
-  const Result<FileStatus> named = co_await stat_path(path);
-  const bool is_own = named.has_value() && named->number == own.number && named->device == own.device;
-  if (is_own) co_await ok(unlink_path(path));
-  co_return Result<void>();
+  const Result<void> unlinked = co_await unlink_made(file_, descriptor().path);
+  co_return unlinked;
 }
 
 }  // namespace spindle

@@ -41,7 +41,6 @@ class StorageOpening {
   Task<Result<void>> find();
   Task<Result<void>> find_or_make();
   Task<Result<void>> lock();
-  Task<Result<bool>> has_its_name();
   Task<Result<void>> give_size();
 
   std::string path_;
@@ -91,20 +90,11 @@ Task<Result<void>> StorageOpening::find_or_make() {
   co_return found;
 }
 
-Task<Result<bool>> StorageOpening::has_its_name() {
-  const FileStatus own = co_await ok(file_->stat());
-  const Result<FileStatus> named = co_await stat_path(path_);
-  const bool is_gone = !named.has_value() && named.error().number == ENOENT;
-  if (is_gone) co_return false;
-  if (!named.has_value()) co_return Unexpected(named.error());
-  co_return named->number == own.number && named->device == own.device;
-}
-
 // And learns what it is that is open.
 Task<Result<void>> StorageOpening::lock() {
   co_await ok(file_->lock(LockMode::exclusive, options_.lock));
-  const bool has_name = co_await ok(has_its_name());
-  if (!has_name) co_return fail_errno(ESTALE, "lock of a storage");
+  const bool is_own = co_await ok(has_name(*file_, path_));
+  if (!is_own) co_return fail_errno(ESTALE, "lock of a storage");
   const FileStatus status = co_await ok(file_->stat());
   is_device_ = status.kind == FileKind::block_device;
   if (!is_device_ && status.kind != FileKind::regular) {
@@ -146,16 +136,11 @@ Task<Result<void>> StorageOpening::give_size() {
   co_return Result<void>();
 }
 
-// A file that was made here is somebody else's once he has locked it: he found it empty, and took it.
 Task<Result<void>> StorageOpening::undo() {
   if (is_grown_) co_await ok(file_->truncate(0));
   if (!is_made_) co_return Result<void>();
-  const Result<void> locked = co_await file_->try_lock(LockMode::exclusive);
-  const bool is_taken = !locked.has_value() && locked.error().number == EWOULDBLOCK;
-  if (is_taken) co_return Result<void>();
-  const bool has_name = co_await ok(has_its_name());
-  if (has_name) co_await ok(unlink_path(path_));
-  co_return Result<void>();
+  const Result<void> unlinked = co_await unlink_made(*file_, path_);
+  co_return unlinked;
 }
 
 Storage StorageOpening::take() {

@@ -110,9 +110,7 @@ class Minimizer {
     bool fails(std::span<const uint32_t> items) override {
       FuzzCase candidate = minimizer_.case_;
       candidate.events = EventSelection(items);
-      if (!minimizer_.fails(candidate)) return false;
-      minimizer_.keep(std::move(candidate));
-      return true;
+      return minimizer_.try_instead(std::move(candidate));
     }
     bool is_over() override { return minimizer_.is_over(); }
 
@@ -129,9 +127,7 @@ class Minimizer {
       for (const uint32_t item : items) ids.push_back(ids_[item]);
       FuzzCase candidate = minimizer_.case_;
       candidate.faults = FaultSelection(std::move(ids));
-      if (!minimizer_.fails(candidate)) return false;
-      minimizer_.keep(std::move(candidate));
-      return true;
+      return minimizer_.try_instead(std::move(candidate));
     }
     bool is_over() override { return minimizer_.is_over(); }
 
@@ -149,9 +145,12 @@ class Minimizer {
     outcome_ = std::move(outcome);
     return true;
   }
-  void keep(FuzzCase candidate) {
+  /// True: it fails, too, and is what is shrunk from here on.
+  bool try_instead(FuzzCase candidate) {
+    if (!fails(candidate)) return false;
     case_ = std::move(candidate);
     note_failure();
+    return true;
   }
   /// For a SIGTERM that comes now: the smallest run so far, and the whole one to be saved.
   void note_failure() {
@@ -180,7 +179,7 @@ class Minimizer {
   void leave_out_all_faults() {
     FuzzCase candidate = case_;
     candidate.faults = FaultSelection();
-    if (fails(candidate)) keep(std::move(candidate));
+    try_instead(std::move(candidate));
   }
 
   /// True: there are fewer now.
@@ -194,8 +193,7 @@ class Minimizer {
     // From now on by name, even if it is all of them.
     FuzzCase named = case_;
     named.faults = FaultSelection(ids);
-    if (!fails(named)) return false;
-    keep(std::move(named));
+    if (!try_instead(std::move(named))) return false;
     std::vector<uint32_t> items(ids.size());
     for (uint32_t place = 0; place < items.size(); ++place) items[place] = place;
     FaultsTest test(*this, ids);

@@ -300,6 +300,9 @@ class Harness(unittest.TestCase):
         self.assertFalse(self.failures.exists())
 
     def test_no_room_for_a_child_is_no_failure_of_the_fuzzer(self):
+        # UBSan asks through a pipe of its own whether an object can be read; without descriptors it finds none readable.
+        if b'__ubsan_handle' in pathlib.Path(PROGRAM).read_bytes():
+            self.skipTest('UBSan itself needs the descriptors that are taken away')
         limit = ('import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (4, 4)); '
                  'os.execv(sys.argv[1], sys.argv[1:])')
         done = subprocess.run([sys.executable, '-c', limit, PROGRAM, 'canary', '--seed', str(CANARY_SEED), '--minimize'],
