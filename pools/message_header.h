@@ -44,6 +44,7 @@ enum class Command : uint16_t {
   none = 0,  ///< of a fresh message; never valid on the wire
   ping = 1,
   pong = 2,
+  block = 3,  ///< a block of the grid, see lsm/block_header.h
   user_begin = 0x100,
 };
 
