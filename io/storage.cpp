@@ -77,6 +77,7 @@ bool Storage::is_stopped() const noexcept { return record().is_stopped(); }
 const std::string& Storage::stop_reason() const noexcept { return record().stop_reason(); }
 uint32_t Storage::sector_size() const noexcept { return record().layout().sector_size(); }
 uint64_t Storage::zone_size(ZoneIndex zone) const noexcept { return record().layout().zone(zone).size; }
+uint64_t Storage::file_size() const noexcept { return record().size(); }
 uint64_t Storage::zone_begin(ZoneIndex zone) const noexcept { return record().layout().zone(zone).begin; }
 const std::string& Storage::path() const noexcept { return record().path(); }
 

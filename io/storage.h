@@ -136,6 +136,8 @@ class Storage {
 
   uint32_t sector_size() const noexcept;
   uint64_t zone_size(ZoneIndex zone) const noexcept;
+  /// Bytes that the file is known to have; it may have more.
+  uint64_t file_size() const noexcept;
   /// Where the zone begins in the file.
   uint64_t zone_begin(ZoneIndex zone) const noexcept;
   const std::string& path() const noexcept;

@@ -74,6 +74,11 @@ std::optional<FreeSet::Reservation> FreeSet::reserve(uint64_t count) noexcept {
   return Reservation(begin, window_begin_, blocks_count, session_);
 }
 
+std::optional<uint64_t> FreeSet::reservation_end(uint64_t count) const noexcept {
+  if (count > window_free_count_) return std::nullopt;
+  return uint64_t{blocks_.range_end(window_begin_, static_cast<uint32_t>(count))} + 1;
+}
+
 void FreeSet::check(const Reservation& reservation) const noexcept {
   SPINDLE_ASSERT(reservation.session_ != 0, "a reservation that was forfeited or moved away");
   SPINDLE_ASSERT(reservation.session_ == session_, "a stale reservation: all of its session were forfeited");

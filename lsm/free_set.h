@@ -141,6 +141,11 @@ class FreeSet {
   /// A window with `count` free blocks; nothing when there are not as many. Between the first forfeit() and the last: a
   /// caught bug.
   [[nodiscard]] std::optional<Reservation> reserve(uint64_t count) noexcept;
+  /// Reservation::address_end() of what reserve(count) would give; nothing where it would give nothing. For whoever
+  /// must make room before. O(1), as reserve().
+  [[nodiscard]] std::optional<uint64_t> reservation_end(uint64_t count) const noexcept;
+  /// Free blocks that no window has.
+  uint64_t unreserved_count() const noexcept { return window_free_count_; }
   /// The lowest free address of the window, which is acquired now; nothing when all were taken. With a reservation of
   /// an earlier session, or one that was forfeited: a caught bug.
   [[nodiscard]] std::optional<uint64_t> acquire(Reservation& reservation) noexcept;

@@ -1,5 +1,7 @@
 #include "pools/message_header.h"
 
+// For a state on the stack; its layout is the same since XXH3 is stable, 0.8.0.
+#define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
 #if SPINDLE_XXHASH_DISPATCHES
 #include <xxh_x86dispatch.h>  // makes XXH3_128bits one that uses AVX2 or AVX-512 where the processor has it
@@ -23,6 +25,15 @@ const char* name_of(MessageFault fault) noexcept {
 
 Checksum checksum_of(std::span<const std::byte> bytes) noexcept {
   const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
+  return {hash.low64, hash.high64};
+}
+
+Checksum checksum_of(std::span<const std::span<const std::byte>> chunks) noexcept {
+  XXH3_state_t state;
+  XXH3_INITSTATE(&state);
+  XXH3_128bits_reset(&state);
+  for (const std::span<const std::byte> chunk : chunks) XXH3_128bits_update(&state, chunk.data(), chunk.size());
+  const XXH128_hash_t hash = XXH3_128bits_digest(&state);
   return {hash.low64, hash.high64};
 }
 

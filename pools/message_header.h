@@ -87,6 +87,8 @@ enum class MessageFault : uint8_t {
 const char* name_of(MessageFault fault) noexcept;
 
 Checksum checksum_of(std::span<const std::byte> bytes) noexcept;
+/// Of the chunks, one behind the other: the same wherever they end.
+Checksum checksum_of(std::span<const std::span<const std::byte>> chunks) noexcept;
 /// The checksum that belongs into header.frame.checksum.
 Checksum checksum_of(const MessageHeader& header) noexcept;
 

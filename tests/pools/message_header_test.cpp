@@ -99,6 +99,20 @@ TEST_CASE("another protocol and no command are detected although the checksum fi
   CHECK(verify(changed([](MessageHeader& header) { header.frame.command = Command{0xffff}; })) == MessageFault::none);
 }
 
+TEST_CASE("a checksum does not depend on where chunks end") {
+  std::vector<std::byte> bytes(3000);
+  for (size_t index = 0; index < bytes.size(); ++index) bytes[index] = static_cast<std::byte>(mix64(index));
+  const std::span<const std::byte> all = bytes;
+  for (const size_t size : {0u, 1u, 240u, 241u, 1024u, 3000u}) {
+    for (const size_t first : {size_t{0}, size_t{1}, size / 3, size}) {
+      const size_t begin = std::min(first, size);
+      const std::span<const std::byte> chunks[] = {all.first(begin), {}, all.first(size).subspan(begin)};
+      CHECK(checksum_of(chunks) == checksum_of(all.first(size)));
+    }
+  }
+  CHECK(checksum_of(std::span<const std::span<const std::byte>>()) == checksum_of(std::span<const std::byte>()));
+}
+
 TEST_CASE("of two faults the one that is looked for first is told") {
   const auto both = [](MessageHeader& header) {
     header.frame.command = Command::none;
