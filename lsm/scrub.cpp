@@ -116,8 +116,8 @@ Task<Result<void>> scrub(Grid& grid, ReferenceSource& source, ScrubOptions optio
     const std::optional<ReferencedBlock> block = co_await ok(source.next());
     if (!block.has_value()) co_return Result<void>();
     if (options.blocks_per_second > 0) {
-      const Duration due = std::chrono::seconds(number) / options.blocks_per_second;
-      co_await ok(sleep_until(begin + due));
+      const Duration second = std::chrono::seconds(1);
+      co_await ok(sleep_until(begin + second * number / options.blocks_per_second));
     }
     co_await ok(scrubber.look_at(*block));
   }
