@@ -292,9 +292,9 @@ std::string make_rows(Faults& faults, bool is_writing) {
 constexpr const char* head = R"(# Faults
 
 What becomes of each kind of fault (io/sim/disk_faults.h) in each structure of a store, as a test finds it
-(tests/lsm/faults_test.cpp): the fault hits every access to the place, passing ones every third. First come faults of reads,
-while a whole store is opened, read and scrubbed; then faults of writes, while blocks and a checkpoint are written. In both
-cases the store is opened and read once more afterwards, without faults.
+(tests/lsm/faults_test.cpp): the fault hits every access to the place, passing ones every third. First come faults of
+reads, while a whole store is opened, read and scrubbed; then faults of writes, while blocks and a checkpoint are
+written. In both cases the store is opened and read once more afterwards, without faults.
 
 | word | meaning |
 |---|---|
@@ -304,8 +304,8 @@ cases the store is opened and read once more afterwards, without faults.
 | reported, and passes | refused while the faults last |
 | stops | the storage takes no more changes: the store is to be opened anew |
 
-The store has blocks of 4 KiB, 4 copies of the superblock and 2 of each block of a trailer. A place that is damaged twice
-is more than is promised to survive; what is promised then is that it is reported.
+The store has blocks of 4 KiB, 4 copies of the superblock and 2 of each block of a trailer. Damage of both copies is
+more than is promised to survive; what is promised then is that it is reported.
 )";
 
 TEST_CASE("docs/FAULTS.md is what becomes of faults, and none is silent") {

@@ -25,6 +25,7 @@ inline constexpr ZoneIndex grid_superblock_zone{0};
 inline constexpr ZoneIndex grid_zone{1};
 
 struct StoreShape {
+  const char* path = grid_path;
   uint64_t blocks_count = 64;
   uint32_t block_size = grid_block_size;
   uint32_t metadata_copies_count = 2;
@@ -66,7 +67,7 @@ struct OpenStore {
 
 inline Task<Result<void>> format_grid_store(StoreShape shape) {
   const std::vector<ZoneOptions> zones = zones_of(shape);
-  Storage storage = co_await ok(Storage::create(grid_path, zones));
+  Storage storage = co_await ok(Storage::create(shape.path, zones));
   SuperblockCopies superblock(storage, grid_superblock_zone);
   SuperblockFormat format;
   format.cluster = grid_cluster;
@@ -99,7 +100,7 @@ Task<Result<void>> serve_grid(Scope& scope, OpenStore& store, GridOpened* found,
 template <class Program, class... Args>
 Task<Result<void>> run_on_store(StoreShape shape, GridOpened* found, Program program, Args... args) {
   const std::vector<ZoneOptions> zones = zones_of(shape);
-  Storage storage = co_await ok(Storage::open(grid_path, zones));
+  Storage storage = co_await ok(Storage::open(shape.path, zones));
   SuperblockCopies superblock(storage, grid_superblock_zone);
   co_await ok(superblock.open(grid_cluster));
   auto grid = Grid::create(storage, grid_zone, options_of(shape));
