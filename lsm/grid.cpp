@@ -101,29 +101,29 @@ Grid::~Grid() = default;
 
 // ---- reading
 
+// A write first: it is newer than what the cache has. Then the cache: what it has is whole, whoever reads it again.
 Grid::Found Grid::look_up(const BlockReference& reference, BlockType type) noexcept {
   Found found;
-  if (GridWrite* const write = transfers_.find_write(reference)) {
-    if (write->block().is_held() && write->reference().address == reference.address) {
-      found.block = write->block().ref();
-    } else {
-      found.other = write;
-      return found;
-    }
-  } else if (GridRead* const read = transfers_.find_read(reference.address)) {
-    const bool is_same = read->is_of(reference, type);
-    found.read = is_same ? read : nullptr;
-    found.other = is_same ? nullptr : read;
-    return found;
-  } else {
+  GridWrite* const write = transfers_.find_write(reference);
+  if (write == nullptr) {
     found.block = cache_.find(reference.address);
+  } else if (write->block().is_held() && write->reference().address == reference.address) {
+    found.block = write->block().ref();
+  } else {
+    found.other = write;
+    return found;
   }
-  if (!found.block.is_held()) return found;
-  if (found.block.checksum() != reference.checksum) {
-    found.fault = BlockFault::version;
-  } else if (found.block.type() != type) {
-    found.fault = BlockFault::type_expected;
+  if (found.block.is_held()) {
+    const bool is_version = found.block.checksum() == reference.checksum;
+    if (!is_version) found.fault = BlockFault::version;
+    if (is_version && found.block.type() != type) found.fault = BlockFault::type_expected;
+    return found;
   }
+  GridRead* const read = transfers_.find_read(reference.address);
+  if (read == nullptr) return found;
+  const bool is_same = read->is_of(reference, type);
+  found.read = is_same ? read : nullptr;
+  found.other = is_same ? nullptr : read;
   return found;
 }
 
