@@ -14,8 +14,8 @@
 namespace spindle::fuzz {
 
 const char* name_of(SuperblockAction action) noexcept {
-  constexpr const char* names[] = {"format", "open",   "update", "inspect",   "close",
-                                   "damage", "cancel", "kill",   "lose power"};
+  constexpr const char* names[] = {"format", "open",  "update", "inspect", "close",
+                                   "damage", "erase", "cancel", "kill",    "lose power"};
   static_assert(sizeof(names) / sizeof(names[0]) == superblock_actions_count);
   return names[static_cast<size_t>(action)];
 }
@@ -121,6 +121,7 @@ ActionSwarm actions_of(uint64_t seed) {
   ActionSwarm swarm(random);
   swarm.limit(SuperblockAction::format, 8);
   swarm.limit(SuperblockAction::damage, 16);
+  swarm.limit(SuperblockAction::erase, random.chance(1, 3) ? 32 : 4);
   swarm.raise(SuperblockAction::open, 8);
   swarm.add(SuperblockAction::update, 16);
   return swarm;
@@ -176,8 +177,7 @@ bool live_on(SuperblockMachine& machine) {
 void live(SuperblockMachine& machine) {
   if (live_on(machine)) machine.die();
   machine.end_in_steps.reset();
-  if (machine.damage_due.has_value()) machine.damage_slots(*machine.damage_due);
-  machine.damage_due.reset();
+  machine.change_slots();
 }
 
 RunResult run_events(const RunOptions& options, std::span<const SuperblockEvent> events, Coverage& coverage) {

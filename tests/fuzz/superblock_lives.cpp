@@ -156,7 +156,8 @@ Task<Result<void>> take_event(SuperblockMachine* machine, SuperblockCopies* supe
     case SuperblockAction::inspect: co_await ok(do_inspect(machine, superblock)); break;
     case SuperblockAction::close: machine->is_life_over = true; break;
     case SuperblockAction::damage:
-      machine->damage_due = event;
+    case SuperblockAction::erase:
+      machine->change_due = event;
       machine->is_life_over = true;
       break;
     case SuperblockAction::cancel:

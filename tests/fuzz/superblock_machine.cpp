@@ -392,4 +392,24 @@ void SuperblockMachine::damage_slots(const SuperblockEvent& event) {
   for (const SlotImage& image : images()) hash.mix(image.hash);
 }
 
+void SuperblockMachine::erase() {
+  const std::vector<std::byte> zeroes(superblock_zone_size);
+  SimFile& file = host.files().put(superblock_path, zeroes);
+  file.make_readable(0, superblock_zone_size);
+  model = SuperblockModel();
+  for (auto& history : history_) history.clear();
+  forgotten_slots_ = 0;
+  was_format_cut_ = false;
+}
+
+void SuperblockMachine::change_slots() {
+  if (!change_due.has_value()) return;
+  if (change_due->action == SuperblockAction::erase) {
+    erase();
+  } else {
+    damage_slots(*change_due);
+  }
+  change_due.reset();
+}
+
 }  // namespace spindle::fuzz

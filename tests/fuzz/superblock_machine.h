@@ -24,6 +24,7 @@ enum class SuperblockAction : uint8_t {
   inspect,
   close,
   damage,
+  erase,  ///< an empty file in place of the store
   cancel,
   kill,
   lose_power,
@@ -133,7 +134,8 @@ class SuperblockMachine {
 
   void die();
   void begin_life() noexcept { is_life_over = is_cancelled = is_poisoned = false; }
-  void damage_slots(const SuperblockEvent& event);
+  /// The event that is due when a life is over.
+  void change_slots();
 
   World& world;
   Host& host;
@@ -146,7 +148,7 @@ class SuperblockMachine {
   bool is_life_over = false;  ///< by choice
   bool is_cancelled = false;
   bool is_poisoned = false;
-  std::optional<SuperblockEvent> damage_due;  ///< when the life is over
+  std::optional<SuperblockEvent> change_due;  ///< damage or erase: when the life is over
   std::optional<uint64_t> end_in_steps;
   uint64_t end_after_change = 0;  ///< of the disk; the steps are counted from there
   SuperblockEvent end{};  ///< cancel, kill or loss of power
@@ -164,6 +166,8 @@ class SuperblockMachine {
   void mark_error(SuperblockError error);
   void note_whole(size_t version, const SlotImages& now);
   void note_history(const SlotImages& now);
+  void damage_slots(const SuperblockEvent& event);
+  void erase();
   bool damage_slot(uint32_t slot, SlotDamage damage, Random& random);
   void put(uint32_t slot, const Superblock& superblock);
   uint64_t failures_count() noexcept;
