@@ -134,14 +134,13 @@ bool needs_new_life(const SuperblockCopies& superblock, SuperblockAction action)
   return is_for_closed && superblock.is_open();
 }
 
-/// At once, or some steps later; or between two writes from now on, where each of them is on its way.
+/// At once, some steps later, or while a write is on its way: the first one from now on, as a rule.
 void arm_end(SuperblockMachine* machine, const SuperblockEvent& event) {
+  constexpr uint64_t changes_counts[] = {0, 0, 0, 1, 2, 3, 5, 7};
   machine->end = event;
-  const bool is_among_writes = event.c % 2 == 0;
-  const uint64_t changes_count = is_among_writes ? event.c / 2 % 8 : 0;
-  machine->end_after_change = machine->host.files().sequence() + changes_count;
-  const uint64_t steps_max = changes_count > 0 ? 4 : uint64_t{16} << event.c % 5;
-  machine->end_in_steps = event.a % 8 == 0 ? 0 : event.b % steps_max;
+  machine->ends_in_write = event.c % 2 == 0;
+  machine->end_after_change = machine->host.files().sequence() + changes_counts[event.c / 2 % 8];
+  machine->end_in_steps = machine->ends_in_write || event.a % 8 == 0 ? 0 : event.b % (uint64_t{16} << event.c % 5);
 }
 
 Task<Result<void>> take_event(SuperblockMachine* machine, SuperblockCopies* superblock, SuperblockEvent event) {

@@ -95,6 +95,11 @@ void SuperblockMachine::end_call(const SuperblockCopies& superblock, const Resul
     const bool is_written = now[slot].kind == Kind::zero || now[slot].kind == Kind::version;
     FUZZ_CHECK(is_written || now[slot] == before_[slot], "a call leaves a slot half written");
   }
+  if (result.has_value() || result.error().code != ErrorCode::cancelled || now == before_) return;
+  const bool is_done = std::any_of(now.begin(), now.end(), [&](const SlotImage& image) {
+    return image.kind == Kind::version && model.is_whole(now, image.version);
+  });
+  FUZZ_CHECK(is_done, "a cancel ends a call between two of its writes");
 }
 
 void SuperblockMachine::check_unchanged(const char* what) { FUZZ_CHECK(setup.is_lying || images() == before_, what); }
@@ -312,6 +317,15 @@ void SuperblockMachine::mark_death(bool loses_power) {
 
 // ---- between two lives
 
+bool SuperblockMachine::is_end_due() {
+  if (!end_in_steps.has_value() || !host.is_running()) return false;
+  if (!ends_in_write) return (*end_in_steps)-- == 0;
+  if (host.files().sequence() < end_after_change) return false;
+  bool is_writing = false;
+  host.backend().for_each_write_in_flight([&](SimFile&, uint64_t, std::span<const std::byte>) { is_writing = true; });
+  return is_writing;
+}
+
 void SuperblockMachine::die() {
   const bool loses_power = end.action == SuperblockAction::lose_power;
   mark_death(loses_power);
@@ -339,7 +353,7 @@ void SuperblockMachine::put(uint32_t slot, const Superblock& superblock) {
   file.damage(offset_of(slot), std::as_bytes(std::span(&superblock, 1)));
 }
 
-bool SuperblockMachine::damage_slot(uint32_t slot, SlotDamage damage, Random& random) {
+bool SuperblockMachine::damage_slot(uint32_t slot, SlotDamage damage, size_t age, Random& random) {
   SimFile& file = *host.files().find(superblock_path);
   Superblock superblock;
   const std::span<std::byte> bytes = std::as_writable_bytes(std::span(&superblock, 1));
@@ -355,7 +369,7 @@ bool SuperblockMachine::damage_slot(uint32_t slot, SlotDamage damage, Random& ra
     case SlotDamage::latent: file.make_unreadable(offset_of(slot), superblock_size); return true;
     case SlotDamage::stale: {
       if (history_[slot].empty()) return false;
-      const auto [version, copy] = history_[slot][draw % history_[slot].size()];
+      const auto [version, copy] = history_[slot][history_[slot].size() - 1 - std::min(age, history_[slot].size() - 1)];
       superblock = model.at(version);
       superblock.copy = copy;
       break;
@@ -377,6 +391,7 @@ void SuperblockMachine::damage_slots(const SuperblockEvent& event) {
   note_history(images());
   Random random(mix64(uint64_t{event.a} << 32 | event.b));
   const uint64_t slots_count = random.between(1, random.chance(1, 2) ? 2 : superblock_slots_count);
+  const size_t age = random.below(4);
   const bool is_former = event.damage >= SlotDamage::stale && event.damage <= SlotDamage::copy_index;
   for (uint64_t index = 0; index < slots_count; ++index) {
     const uint32_t slot = static_cast<uint32_t>(random.below(superblock_slots_count));
@@ -385,7 +400,7 @@ void SuperblockMachine::damage_slots(const SuperblockEvent& event) {
     const bool has_no_room = !model.durable.has_value() || (is_copy && model.damage_left() == 0);
     const bool is_within = (model.damaged_slots & bit) != 0 || !has_no_room;
     if (setup.is_bounded && !is_within) continue;
-    if (!damage_slot(slot, event.damage, random)) continue;
+    if (!damage_slot(slot, event.damage, age, random)) continue;
     model.damaged_slots |= bit;
     if (is_former) model.former_slots |= bit;
   }

@@ -134,6 +134,8 @@ class SuperblockMachine {
 
   void die();
   void begin_life() noexcept { is_life_over = is_cancelled = is_poisoned = false; }
+  /// The event that ends the life is due. Counts a step.
+  bool is_end_due();
   /// The event that is due when a life is over.
   void change_slots();
 
@@ -150,7 +152,8 @@ class SuperblockMachine {
   bool is_poisoned = false;
   std::optional<SuperblockEvent> change_due;  ///< damage or erase: when the life is over
   std::optional<uint64_t> end_in_steps;
-  uint64_t end_after_change = 0;  ///< of the disk; the steps are counted from there
+  bool ends_in_write = false;     ///< instead: when a write is in flight …
+  uint64_t end_after_change = 0;  ///< … and this change of the disk has been made
   SuperblockEvent end{};  ///< cancel, kill or loss of power
 
  private:
@@ -168,7 +171,8 @@ class SuperblockMachine {
   void note_history(const SlotImages& now);
   void damage_slots(const SuperblockEvent& event);
   void erase();
-  bool damage_slot(uint32_t slot, SlotDamage damage, Random& random);
+  /// `age`: how many contents ago, of what is stale.
+  bool damage_slot(uint32_t slot, SlotDamage damage, size_t age, Random& random);
   void put(uint32_t slot, const Superblock& superblock);
   uint64_t failures_count() noexcept;
   void note_failed_syncs();
