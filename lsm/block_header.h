@@ -1,5 +1,5 @@
-// BlockHeader: the first 256 bytes of every block of the grid. It is a header of a message, of the command `block`: so a
-// block can be sent to another member as it is. docs/FORMAT.md draws it.
+// BlockHeader: the first 256 bytes of every block of the grid. It is a header of a message, of the command `block`: so
+// a block can be sent to another member as it is. docs/FORMAT.md draws it.
 //
 //     0                        64        72               80     82         96                          256
 //     | frame of a message     | address | address_second | type | reserved | metadata of the type      |

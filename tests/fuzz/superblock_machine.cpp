@@ -154,7 +154,7 @@ void SuperblockMachine::check_refused_format(const Error& error, bool is_forced)
   FUZZ_CHECK(!model.must_format(before_), "a format of nothing, or of half a format, is refused");
   if (model.durable.has_value() || model.damaged_slots != 0) return;
   const bool has_first = std::any_of(model.flights.begin(), model.flights.end(), [&](size_t flight) {
-    const uint32_t quorum = read_quorum_of(model.at(flight).configuration.copies_count);
+    const uint32_t quorum = superblock_oracle::read_quorum_of(model.at(flight).configuration.copies_count);
     return model.in_place_count(before_, flight) >= quorum;
   });
   FUZZ_CHECK(has_first, "after a crash a store neither opens nor can be formatted");
@@ -172,7 +172,7 @@ void SuperblockMachine::check_opened(const SuperblockCopies& superblock, AskedCl
   const SlotImages now = images();
   const uint32_t copies_count = working.configuration.copies_count;
   // One that could not be put right, and has an index that there is not, is a copy all the same.
-  FUZZ_CHECK(SuperblockModel::anywhere_count(now, *found) >= write_quorum_of(copies_count),
+  FUZZ_CHECK(SuperblockModel::anywhere_count(now, *found) >= superblock_oracle::write_quorum_of(copies_count),
              "a version opens without a quorum to write");
   if (!setup.is_lying) {
     const std::optional<size_t> certain = model.certain(before_, asked);
@@ -245,8 +245,9 @@ void SuperblockMachine::check_updated(const SuperblockCopies& superblock, size_t
   }
   FUZZ_CHECK(model.find(working) == version, "the working version is not the one that was written");
   const SlotImages now = images();
-  FUZZ_CHECK(model.in_place_count(now, version) >= write_quorum_of(working.configuration.copies_count),
-             "an update is acknowledged without a quorum to write");
+  FUZZ_CHECK(
+      model.in_place_count(now, version) >= superblock_oracle::write_quorum_of(working.configuration.copies_count),
+      "an update is acknowledged without a quorum to write");
   if (!setup.is_lying) FUZZ_CHECK(model.is_whole(now, version), "an update leaves a copy out");
   note_whole(version, now);
 }

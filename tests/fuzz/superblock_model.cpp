@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "tests/fuzz/fuzz.h"
+#include "tests/lsm/superblock_oracle.h"
 
 namespace spindle::fuzz {
 
@@ -99,14 +100,15 @@ bool SuperblockModel::has_rival(const SlotImages& images, size_t version, AskedC
     if (image.kind != Kind::version || image.version == version || !is_asked(image.version, asked)) return false;
     const Superblock& other = at(image.version);
     return other.sequence >= at(version).sequence &&
-           anywhere_count(images, image.version) >= read_quorum_of(other.configuration.copies_count);
+           anywhere_count(images, image.version) >= superblock_oracle::read_quorum_of(other.configuration.copies_count);
   });
 }
 
 // A copy that makes a reader doubt a version that is only on half of its slots; or any, when it skips one.
 bool SuperblockModel::has_hazard(const SlotImages& images, size_t version) const {
   const Superblock& right = at(version);
-  const bool is_doubtful = in_place_count(images, version) < write_quorum_of(right.configuration.copies_count);
+  const bool is_doubtful =
+      in_place_count(images, version) < superblock_oracle::write_quorum_of(right.configuration.copies_count);
   return std::any_of(images.begin(), images.end(), [&](const SlotImage& image) {
     if (image.kind != Kind::version || image.version == version) return false;
     const Superblock& other = at(image.version);
@@ -128,7 +130,8 @@ std::optional<size_t> SuperblockModel::certain(const SlotImages& images, AskedCl
   for (const SlotImage& image : images) {
     if (image.kind != Kind::version || !is_asked(image.version, asked)) continue;
     const size_t version = image.version;
-    if (in_place_count(images, version) < read_quorum_of(at(version).configuration.copies_count)) continue;
+    if (in_place_count(images, version) < superblock_oracle::read_quorum_of(at(version).configuration.copies_count))
+      continue;
     if (!has_rival(images, version, asked) && !has_hazard(images, version)) return version;
   }
   return std::nullopt;
@@ -138,7 +141,7 @@ uint32_t SuperblockModel::damage_left() const {
   if (!durable.has_value()) return 0;
   const uint32_t copies_count = at(*durable).configuration.copies_count;
   const uint32_t damaged_count = static_cast<uint32_t>(std::popcount(damaged_slots & ((1u << copies_count) - 1)));
-  const uint32_t bound = copies_count - write_quorum_of(copies_count);
+  const uint32_t bound = copies_count - superblock_oracle::write_quorum_of(copies_count);
   return bound - std::min(bound, damaged_count);
 }
 
@@ -147,11 +150,12 @@ bool SuperblockModel::must_open(const SlotImages& images, AskedCluster asked) co
   if (damaged_slots == 0) return true;
   const uint32_t copies_count = at(*durable).configuration.copies_count;
   const uint32_t damaged_count = static_cast<uint32_t>(std::popcount(damaged_slots & ((1u << copies_count) - 1)));
-  return flights.empty() && damaged_count <= copies_count - write_quorum_of(copies_count) && !has_former_store(images);
+  return flights.empty() && damaged_count <= copies_count - superblock_oracle::write_quorum_of(copies_count) &&
+         !has_former_store(images);
 }
 
 bool SuperblockModel::may_open(const SlotImages& images, size_t version, AskedCluster asked) const {
-  const uint32_t quorum = read_quorum_of(at(version).configuration.copies_count);
+  const uint32_t quorum = superblock_oracle::read_quorum_of(at(version).configuration.copies_count);
   if (!is_asked(version, asked) || anywhere_count(images, version) < quorum) return false;
   return is_candidate(version) || static_cast<uint32_t>(std::popcount(former_slots)) >= quorum;
 }
@@ -169,7 +173,7 @@ bool SuperblockModel::must_format(const SlotImages& images) const {
   if (!first.has_value()) return true;
   const Superblock& version = at(*first);
   return torn_count <= 1 && version.sequence == 1 &&
-         anywhere_count(images, *first) < read_quorum_of(version.configuration.copies_count);
+         anywhere_count(images, *first) < superblock_oracle::read_quorum_of(version.configuration.copies_count);
 }
 
 bool SuperblockModel::must_refuse_format(const SlotImages& images) const {
@@ -177,8 +181,8 @@ bool SuperblockModel::must_refuse_format(const SlotImages& images) const {
     if (image.kind == Kind::unreadable || image.kind == Kind::unsupported) return true;
     if (image.kind != Kind::version) return false;
     const Superblock& version = at(image.version);
-    return version.sequence > 1 ||
-           in_place_count(images, image.version) >= read_quorum_of(version.configuration.copies_count);
+    return version.sequence > 1 || in_place_count(images, image.version) >=
+                                       superblock_oracle::read_quorum_of(version.configuration.copies_count);
   });
 }
 

@@ -258,7 +258,7 @@ class Filled {
       if (choice.verdicts[slot] != SuperblockVerdict::fork) continue;
       const Superblock& fork = *slots[slot].superblock;
       const uint32_t votes_count = superblock_oracle::count_votes(slots, fork);
-      const bool is_valid = votes_count >= read_quorum_of(fork.configuration.copies_count);
+      const bool is_valid = votes_count >= superblock_oracle::read_quorum_of(fork.configuration.copies_count);
       if (is_valid && votes_count < choice.votes_count) mark(Mark::winner_by_votes);
     }
     if (!has_current) mark(Mark::winner_of_others_only);
@@ -286,7 +286,7 @@ class Filled {
   void check_kept(const char* what) const {
     const SuperblockChoice choice = choose_superblock(slots_now(), cluster_);
     FUZZ_CHECK(choice.error == SuperblockError::none && choice.winner->checksum == winner_.checksum, what);
-    FUZZ_CHECK(choice.votes_count >= read_quorum_of(winner_.configuration.copies_count), what);
+    FUZZ_CHECK(choice.votes_count >= superblock_oracle::read_quorum_of(winner_.configuration.copies_count), what);
   }
 
   void mark_repair(const SuperblockChoice& choice, const SuperblockRepair& repair) {
@@ -354,7 +354,8 @@ class Filled {
         const bool is_next = choice.winner->checksum == next;
         FUZZ_CHECK(is_next || choice.winner->checksum == winner_.checksum, "a torn update leaves a third version");
         const uint32_t written_count = is_torn ? slot : slot + 1;
-        FUZZ_CHECK(is_next == (written_count >= read_quorum_of(copies_count)), "old or new by a wrong quorum");
+        FUZZ_CHECK(is_next == (written_count >= superblock_oracle::read_quorum_of(copies_count)),
+                   "old or new by a wrong quorum");
         if (is_torn) mark(is_next ? Mark::next_torn_new_wins : Mark::next_torn_old_stays);
       }
     }
