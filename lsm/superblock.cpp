@@ -82,6 +82,13 @@ Task<Result<void>> SuperblockCopies::read_slots() {
   co_return Result<void>();
 }
 
+// What a process wrote that was killed can be read, and be gone after a loss of power: so a sync comes first.
+Task<Result<void>> SuperblockCopies::read_durable_slots() {
+  co_await ok(storage_.sync());
+  co_await ok(read_slots());
+  co_return Result<void>();
+}
+
 // The copy of the stage that belongs into the slot.
 Task<Result<void>> SuperblockCopies::write_copy(uint32_t slot) {
   Superblock& stage = memory_->stage.superblock;
@@ -117,7 +124,7 @@ Task<Result<void>> SuperblockCopies::format(SuperblockFormat options) {
   const Busy busy(is_busy_);
   SPINDLE_ASSERT(!is_open_, "a format of a superblock that is open");
   if (!is_valid(options.configuration)) co_return fail(ErrorCode::invalid_argument, "format of a superblock");
-  co_await ok(read_slots());
+  co_await ok(read_durable_slots());
   choice_ = choose_superblock(slots_);
   const bool has_store = choice_.error != SuperblockError::not_found && !is_half_formatted(slots_);
   if (has_store && !options.force) co_return fail_errno(EEXIST, "format of a superblock");
@@ -158,7 +165,7 @@ Task<Result<void>> SuperblockCopies::write_first() {
 Task<Result<void>> SuperblockCopies::open(std::optional<ClusterId> cluster) {
   const Busy busy(is_busy_);
   SPINDLE_ASSERT(!is_open_, "a superblock was opened twice");
-  co_await ok(read_slots());
+  co_await ok(read_durable_slots());
   choice_ = choose_superblock(slots_, cluster);
   if (choice_.error != SuperblockError::none) co_return fail(ErrorCode::corrupt, where_of(choice_.error));
   memory_->stage.superblock = *choice_.winner;

@@ -10,7 +10,9 @@
 // 1. Copies are written one after another, each durable before the next: a torn write hurts one copy.
 // 2. working() has been read back from a write quorum of slots. Only then may anything be freed or written over that
 //    the version before refers to.
-// 3. After an error of update() nothing is known of which version will open: the next update is refused (`poisoned`).
+// 3. open() and format() begin with a sync. What a process wrote that was killed is read by the next one, and may be
+//    gone after a loss of power: a version that was chosen by such copies would be, too.
+// 4. After an error of update() nothing is known of which version will open: the next update is refused (`poisoned`).
 //    A storage stops by itself when a write fails; here also when what was written is not read back.
 // One call at a time; none is cut short by a cancel once it has begun to write. Memory: made once, at construction.
 #pragma once
@@ -75,6 +77,7 @@ class SuperblockCopies {
   };
 
   Task<Result<void>> read_slots();
+  Task<Result<void>> read_durable_slots();
   Task<Result<void>> read_slot(uint32_t slot);
   Task<Result<void>> write_copy(uint32_t slot);
   Task<Result<void>> write_copies();

@@ -13,6 +13,8 @@ extern const Fuzzer file_ring_fuzzer;
 extern const Fuzzer storage_fuzzer;
 extern const Fuzzer ewah_fuzzer;
 extern const Fuzzer free_set_fuzzer;
+extern const Fuzzer superblock_fuzzer;
+extern const Fuzzer superblock_quorums_fuzzer;
 extern const Fuzzer canary_fuzzer;
 extern const Fuzzer canary_disk_fuzzer;
 extern const Fuzzer canary_hang_fuzzer;

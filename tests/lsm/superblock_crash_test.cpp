@@ -168,6 +168,63 @@ TEST_CASE("after a repair a crash in the next update leaves the old state or the
   }
 }
 
+/// What a program leaves that is killed while it writes to that slot, or to one behind it.
+template <class Program, class... Args>
+Disk killed_in_write(const Disk& before, uint64_t seed, uint32_t slot, Program program, Args... args) {
+  World world(seed);
+  Host& host = world.add_host("a", {}, before.clone());
+  Found found;
+  host.start(program, &found, args...);
+  bool is_writing = false;
+  while (!is_writing && host.is_running()) {
+    world.step();
+    host.backend().for_each_write_in_flight([&](SimFile&, uint64_t offset, std::span<const std::byte>) {
+      is_writing = is_writing || offset >= uint64_t{slot} * superblock_slot_stride;
+    });
+  }
+  host.kill_process();
+  return Disk(host.files().clone());
+}
+
+// A write that a kill meets may be seen by the next process, and be gone after a loss of power.
+TEST_CASE("what opened once is what opens after a loss of power, though processes before it were killed") {
+  const std::optional<ClusterId> cluster = test_cluster;
+  const Disk before = store_of(4, 1);
+  uint64_t new_count = 0;
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
+    Disk disk = killed_in_write(before, seed, 1, run_update, uint64_t{20});
+    disk = killed_in_write(disk, seed, 2, run_open, cluster);
+    disk = killed_in_write(disk, seed, 3, run_open, cluster);
+    World world(seed);
+    Host& host = world.add_host("a", {}, disk.clone());
+    Found found;
+    host.start(run_open, &found, cluster);
+    REQUIRE(world.run() == World::Outcome::idle);
+    REQUIRE(found.is_open);
+    new_count += found.sequence == 3;
+    const CrashImages images(host);
+    images.for_each({}, [&](SimFiles image) { CHECK(Disk(std::move(image)).open().sequence == found.sequence); });
+  }
+  CHECK(new_count > 10);
+}
+
+TEST_CASE("several formats that were killed leave what opens, or can be formatted, after a loss of power, too") {
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
+    Disk disk = killed_in_write(Disk(), seed, 3, run_format, format_of(8, false, {1, 1}));
+    disk = killed_in_write(disk, seed, 2, run_format, format_of(8, false, {1, 2}));
+    World world(seed);
+    Host& host = world.add_host("a", {}, disk.clone());
+    Found found;
+    host.start(run_format, &found, format_of(8, false, {1, 4}));
+    for (uint32_t step = 0; step < 30 + seed % 60 && host.is_running(); ++step) world.step();
+    const CrashImages images(host);
+    images.for_each({}, [&](SimFiles image) {
+      Disk left(std::move(image));
+      if (!left.open().is_open) CHECK(left.format(format_of(8)).has_value());
+    });
+  }
+}
+
 TEST_CASE("a cancel does not cut a format, a repair or an update short") {
   const auto check = [](Disk disk, bool) {
     const Found found = disk.inspect();

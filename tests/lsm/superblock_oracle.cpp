@@ -55,7 +55,8 @@ std::vector<const Superblock*> valid_versions(const SuperblockSlots& slots, std:
   for (const SuperblockSlot& slot : slots) {
     if (!is_whole(slot) || (cluster && slot.superblock->cluster != *cluster)) continue;
     const uint32_t votes_count = superblock_oracle::count_votes(slots, *slot.superblock);
-    if (votes_count >= read_quorum_of(slot.superblock->configuration.copies_count)) versions.push_back(slot.superblock);
+    if (votes_count >= superblock_oracle::read_quorum_of(slot.superblock->configuration.copies_count))
+      versions.push_back(slot.superblock);
   }
   std::sort(versions.begin(), versions.end(), [&](const Superblock* left, const Superblock* right) {
     if (left->sequence != right->sequence) return left->sequence > right->sequence;
@@ -96,7 +97,8 @@ Choice choose(const SuperblockSlots& slots, std::optional<ClusterId> cluster) {
     choice.is_tie |= version->checksum != winner.checksum && version->sequence == winner.sequence &&
                      superblock_oracle::count_votes(slots, *version) == choice.votes_count;
   }
-  const bool has_write_quorum = choice.votes_count >= write_quorum_of(winner.configuration.copies_count);
+  const bool has_write_quorum =
+      choice.votes_count >= superblock_oracle::write_quorum_of(winner.configuration.copies_count);
   std::set<SuperblockError> errors;
   if (choice.is_tie) errors.insert(SuperblockError::fork);
   for (uint32_t slot = 0; slot < slots.size(); ++slot) {
@@ -120,7 +122,7 @@ bool is_half_formatted(const SuperblockSlots& slots) {
     }
     if (!is_whole(slot) || slot.superblock->sequence != 1) return false;
     versions.insert({slot.superblock->checksum.low, slot.superblock->checksum.high});
-    const uint32_t quorum = read_quorum_of(slot.superblock->configuration.copies_count);
+    const uint32_t quorum = superblock_oracle::read_quorum_of(slot.superblock->configuration.copies_count);
     if (superblock_oracle::count_votes(slots, *slot.superblock) >= quorum) return false;
   }
   return torn_count <= 1 && versions.size() <= 1;

@@ -20,6 +20,9 @@ struct Choice {
   std::array<SuperblockVerdict, superblock_slots_count> verdicts{};
 };
 
+/// As the table in docs/FORMAT.md has them.
+constexpr uint32_t read_quorum_of(uint32_t copies_count) { return copies_count == 4 ? 2 : copies_count == 6 ? 3 : 4; }
+constexpr uint32_t write_quorum_of(uint32_t copies_count) { return copies_count == 4 ? 3 : copies_count == 6 ? 4 : 5; }
 uint32_t count_votes(const SuperblockSlots& slots, const Superblock& version);
 Choice choose(const SuperblockSlots& slots, std::optional<ClusterId> cluster);
 bool is_half_formatted(const SuperblockSlots& slots);

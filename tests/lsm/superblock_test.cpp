@@ -257,7 +257,10 @@ TEST_CASE("slots that stay unreadable are borne up to the write quorum") {
 Task<Result<void>> run_failing_update(Error* error) {
   Storage storage = co_await ok(Storage::open(store_path, store_zones));
   SuperblockCopies superblock(storage, superblock_zone);
-  co_await ok(superblock.open());
+  const Result<void> opened = co_await superblock.open();
+  // A sync counts as one at the beginning of the file: its faults are those of slot 0.
+  if (!opened.has_value()) *error = opened.error();
+  if (!opened.has_value()) co_return opened;
   const CheckpointState state = state_with(superblock.working().state, 30);
   const Result<void> updated = co_await superblock.update(state);
   if (!updated.has_value()) {

@@ -75,11 +75,14 @@ class SuperblockVersions {
     put(Filling::foreign_other, foreign);
   }
 
-  /// With a winner that is the first version of a store.
+  /// With a winner that is the first version of a store, and a fork that is the first one of another.
   static SuperblockVersions first(uint32_t copies_count) {
     SuperblockVersions versions(copies_count, false);
     Superblock superblock = versions.version(1, 0);
-    versions.put(Filling::winner, superblock);
+    const Superblock winner = versions.put(Filling::winner, superblock);
+    versions.put(Filling::next, with_parent(versions.version(2, 10), winner.checksum));
+    superblock.configuration.blocks_max = 999;
+    versions.put(Filling::fork, superblock);
     return versions;
   }
 
