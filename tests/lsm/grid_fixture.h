@@ -125,6 +125,7 @@ class StoreDisk {
   SimFiles clone() const { return files_->clone(); }
   SimFile& file() { return *files_->find(grid_path); }
   SimBackendOptions& options() { return options_; }
+  void set_seed(uint64_t seed) { seed_ = seed; }
   void make_unreadable(uint64_t address) {
     for (uint64_t at = 0; at < shape_.block_size; at += 4096) file().make_unreadable(offset_of(address) + at, 4096);
   }
