@@ -209,14 +209,14 @@ Task<Result<void>> Storage::write_through(ZoneIndex zone, uint64_t offset, uint6
   StorageRecord& record = this->record();
   const StorageUse use(record);
   if (size == zone_whole) size = record.layout().zone(zone).size - offset;
-  const uint64_t begin = record.layout().place(zone, offset, size);
+  const uint64_t at = record.layout().place(zone, offset, size);
   const Result<void> checked = record.check("write through");
   if (!checked.has_value()) co_return checked;
-  co_await ok(allocate_space(record, begin, size));
+  co_await ok(allocate_space(record, at, size));
   co_await ok(write_zeroes(record, zone, offset, size));
   const Change change{"sync of zeroes", zone, offset, size};
   co_await ok(sync_allocation(record, change));
-  record.note_size(begin + size);
+  record.note_size(at + size);
   co_return Result<void>();
 }
 

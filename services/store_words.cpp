@@ -174,8 +174,10 @@ std::vector<const Superblock*> versions_of(const StoreInspection& found) {
     const auto is_same = [&](const Superblock* other) { return other->checksum == slot.superblock->checksum; };
     if (std::none_of(versions.begin(), versions.end(), is_same)) versions.push_back(slot.superblock);
   }
-  std::stable_sort(versions.begin(), versions.end(),
-                   [](const Superblock* one, const Superblock* other) { return one->sequence > other->sequence; });
+  std::sort(versions.begin(), versions.end(), [](const Superblock* one, const Superblock* other) {
+    if (one->sequence != other->sequence) return one->sequence > other->sequence;
+    return one->checksum.high < other->checksum.high;
+  });
   return versions;
 }
 
