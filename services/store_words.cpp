@@ -174,8 +174,11 @@ std::vector<const Superblock*> versions_of(const StoreInspection& found) {
     const auto is_same = [&](const Superblock* other) { return other->checksum == slot.superblock->checksum; };
     if (std::none_of(versions.begin(), versions.end(), is_same)) versions.push_back(slot.superblock);
   }
-  std::sort(versions.begin(), versions.end(), [](const Superblock* one, const Superblock* other) {
+  const Superblock* const winner = found.winner();
+  const auto wins = [&](const Superblock* one) { return winner != nullptr && one->checksum == winner->checksum; };
+  std::sort(versions.begin(), versions.end(), [&](const Superblock* one, const Superblock* other) {
     if (one->sequence != other->sequence) return one->sequence > other->sequence;
+    if (wins(one) != wins(other)) return wins(one);
     return one->checksum.high < other->checksum.high;
   });
   return versions;

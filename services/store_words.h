@@ -31,7 +31,7 @@ std::string place_of(const StoreFinding& finding);
 /// What a format has overwritten; empty: nothing.
 std::string text_of(const StoreFormer& former);
 
-/// One of each version that whole copies are of, newest first.
+/// One of each version that whole copies are of: newest first, and of those with one sequence the winner.
 std::vector<const Superblock*> versions_of(const StoreInspection& found);
 
 inline constexpr const char* copy_on_write_warning =
