@@ -1,29 +1,19 @@
 #include "benchmarks/units.h"
 
-#include <ctype.h>
 #include <stdio.h>
 
 #include <charconv>
-#include <iterator>
+#include <optional>
 #include <string_view>
+
+#include "runtime/units.h"
 
 namespace spindle::bench {
 
 Checked<uint64_t> size_of_text(const std::string& text) {
-  const Failure bad{"bad size '" + text + "': give a number with k, m, g or t, like 4k or 1g"};
-  uint64_t number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [rest, code] = std::from_chars(text.data(), end, number);
-  if (code != std::errc{}) return {0, bad};
-  std::string suffix;
-  for (const char* c = rest; c != end; ++c) suffix.push_back(static_cast<char>(tolower(*c)));
-  if (suffix.empty() || suffix == "b") return {number, {}};
-  const size_t power = std::string("kmgt").find(suffix[0]);
-  const std::string unit = suffix.substr(1);
-  if (power == std::string::npos || !(unit.empty() || unit == "b" || unit == "ib")) return {0, bad};
-  const auto shift = static_cast<uint32_t>(10 * (power + 1));
-  if (number > (UINT64_MAX >> shift)) return {0, bad};
-  return {number << shift, {}};
+  const std::optional<uint64_t> size = spindle::size_of_text(text);
+  if (size.has_value()) return {*size, {}};
+  return {0, {"bad size '" + text + "': give a number with k, m, g or t, like 4k or 1g"}};
 }
 
 Checked<double> seconds_of_text(const std::string& text) {
@@ -61,14 +51,7 @@ std::string text_of_count(double count) {
   return three_digits(count / 1e6) + " M";
 }
 
-std::string text_of_bytes(uint64_t size_bytes) {
-  static constexpr const char* units[] = {" bytes", " KiB", " MiB", " GiB", " TiB", " PiB"};
-  auto number = static_cast<double>(size_bytes);
-  size_t unit = 0;
-  for (; number >= 1024 && unit + 1 < std::size(units); ++unit) number /= 1024;
-  const bool whole = number == static_cast<double>(static_cast<uint64_t>(number));
-  return (whole ? text_of("%.0f", number) : three_digits(number)) + units[unit];
-}
+std::string text_of_bytes(uint64_t size_bytes) { return text_of_size(size_bytes); }
 
 std::string text_of_ns(double ns) {
   if (ns < 999.5) return text_of("%.0f ns", ns);

@@ -76,6 +76,7 @@ Storage::~Storage() {
 bool Storage::is_stopped() const noexcept { return record().is_stopped(); }
 const std::string& Storage::stop_reason() const noexcept { return record().stop_reason(); }
 uint32_t Storage::sector_size() const noexcept { return record().layout().sector_size(); }
+bool Storage::is_device() const noexcept { return record().is_device(); }
 uint64_t Storage::zone_size(ZoneIndex zone) const noexcept { return record().layout().zone(zone).size; }
 uint64_t Storage::file_size() const noexcept { return record().size(); }
 uint64_t Storage::zone_begin(ZoneIndex zone) const noexcept { return record().layout().zone(zone).begin; }
@@ -144,19 +145,18 @@ Task<Result<void>> sync_allocation(StorageRecord& record, Change change) {
   co_return record.conclude(synced, change);
 }
 
-Task<Result<void>> write_zeroes(StorageRecord& record, ZoneIndex zone) {
-  const ZoneLayout::Zone& range = record.layout().zone(zone);
-  const ZeroMemory zeroes = make_zeroes(std::min(range.size, zeroes_size_max), record.layout().sector_size());
+Task<Result<void>> write_zeroes(StorageRecord& record, ZoneIndex zone, uint64_t offset, uint64_t size) {
+  const uint64_t begin = record.layout().place(zone, offset, size);
+  const ZeroMemory zeroes = make_zeroes(std::min(size, zeroes_size_max), record.layout().sector_size());
   if (zeroes == nullptr) co_return fail_errno(ENOMEM, "write through");
-  const WriteUnderWay under_way(record, range.begin, range.size);
-  for (uint64_t offset = 0; offset < range.size; offset += zeroes_size_max) {
+  const WriteUnderWay under_way(record, begin, size);
+  for (uint64_t done = 0; done < size; done += zeroes_size_max) {
     const Result<void> checked = record.check("write through");
     if (!checked.has_value()) co_return checked;
-    const uint64_t size = std::min(range.size - offset, zeroes_size_max);
-    const std::span<const std::byte> chunk(zeroes.get(), size);
-    const uint64_t at = range.begin + offset;
+    const std::span<const std::byte> chunk(zeroes.get(), std::min(size - done, zeroes_size_max));
+    const uint64_t at = begin + done;
     const Result<void> written = co_await record.file().write_all_at(at, chunk);
-    const Change change{"write of zeroes", zone, offset, size};
+    const Change change{"write of zeroes", zone, offset + done, chunk.size()};
     const Result<void> result = record.conclude(written, change);
     if (!result.has_value()) co_return result;
   }
@@ -205,17 +205,18 @@ Task<Result<void>> Storage::allocate(ZoneIndex zone, uint64_t offset, uint64_t s
   co_return Result<void>();
 }
 
-Task<Result<void>> Storage::write_through(ZoneIndex zone) {
+Task<Result<void>> Storage::write_through(ZoneIndex zone, uint64_t offset, uint64_t size) {
   StorageRecord& record = this->record();
   const StorageUse use(record);
-  const ZoneLayout::Zone range = record.layout().zone(zone);
+  if (size == zone_whole) size = record.layout().zone(zone).size - offset;
+  const uint64_t at = record.layout().place(zone, offset, size);
   const Result<void> checked = record.check("write through");
   if (!checked.has_value()) co_return checked;
-  co_await ok(allocate_space(record, range.begin, range.size));
-  co_await ok(write_zeroes(record, zone));
-  const Change change{"sync of zeroes", zone, 0, range.size};
+  co_await ok(allocate_space(record, at, size));
+  co_await ok(write_zeroes(record, zone, offset, size));
+  const Change change{"sync of zeroes", zone, offset, size};
   co_await ok(sync_allocation(record, change));
-  record.note_size(range.end());
+  record.note_size(at + size);
   co_return Result<void>();
 }
 

@@ -10,7 +10,8 @@
 //     co_await ok(storage.read(grid, 0, block, {.lost = lost}));
 //
 // Invariants
-// 1. The file is locked (exclusive, flock(2)) before anything is changed, and until it is closed.
+// 1. The file is locked (flock(2); exclusive, unless it is only read) before anything is changed, and until it is
+//    closed.
 // 2. Every access is to whole sectors within one zone, from memory that is aligned to sectors: anything else is a
 //    caught bug. Concurrent writes to one sector are another (checked in builds with the ledger).
 // 3. The first write or sync that fails, with whatever errno, stops the storage: nothing is known then about what the
@@ -53,6 +54,8 @@ struct StorageOptions {
   uint32_t sector_size = 4096;  ///< bytes; a power of two from 512 on, at least what direct I/O on the file needs
   Direct direct = Direct::require;
   bool overwrite = false;  ///< create(): take a file that is not empty, or a block device, and lose what it holds
+  /// open(): for reading, under a shared lock, which several may have. A change is a caught bug then.
+  bool read_only = false;
   uint32_t mode = 0644;  ///< create(): permissions of a file that is made
   LockOptions lock{};  ///< how long to wait for the file while somebody else has it
   DeviceQueue* queue = nullptr;  ///< see OpenOptions
@@ -120,13 +123,18 @@ class Storage {
   /// changed; what could be allocated in part stays with the file, for the next try. An error of the sync that follows
   /// stops the storage. `poisoned`, `cancelled`, `closed` as for write(). Suspends.
   Task<Result<void>> allocate(ZoneIndex zone, uint64_t offset, uint64_t size);
-  /// Result<void>: allocates the zone, writes zeroes over all of it, and makes that durable: durable writes into space
-  /// that was allocated and never written cost about twice as much. At format time; what the zone held is gone.
-  /// Errors: those of allocate() and write(); ENOMEM. Suspends.
-  Task<Result<void>> write_through(ZoneIndex zone);
+  /// Result<void>: allocates the zone, or `size` bytes of it, writes zeroes over all of that, and makes it durable:
+  /// durable writes into space that was allocated and never written cost about twice as much. At format time; what was
+  /// there is gone. Errors: those of allocate() and write(); ENOMEM. Suspends.
+  Task<Result<void>> write_through(ZoneIndex zone, uint64_t offset = 0, uint64_t size = zone_whole);
 
   /// Cancels what is in flight, waits for its end, and closes the file, which unlocks it. Not cancellable. Suspends.
   Task<Result<void>> close();
+  /// Takes back the create() that this came from, and closes the file: one that was not there is removed (unless
+  /// somebody else took it meanwhile), one that was there is emptied, so that its disk space is free again. A block
+  /// device, and what was opened, is only closed. Nothing is in flight. Not cancellable. Errors: the first one; it is
+  /// closed all the same. Suspends.
+  Task<Result<void>> discard();
 
   bool is_stopped() const noexcept;
   /// One line: file, operation, zone, offset, size, errno, and what to do. Empty while the storage is not stopped.
@@ -135,9 +143,10 @@ class Storage {
   Task<Result<void>> wait_until_stopped();
 
   uint32_t sector_size() const noexcept;
-  uint64_t zone_size(ZoneIndex zone) const noexcept;
-  /// Bytes that the file is known to have; it may have more.
+  bool is_device() const noexcept;
+  /// Bytes that the file is known to have; all of them when it was opened, and it may be more since.
   uint64_t file_size() const noexcept;
+  uint64_t zone_size(ZoneIndex zone) const noexcept;
   /// Where the zone begins in the file.
   uint64_t zone_begin(ZoneIndex zone) const noexcept;
   const std::string& path() const noexcept;

@@ -41,10 +41,19 @@ struct Change {
   uint64_t size = 0;
 };
 
+/// What an opening found out, or did.
+struct StorageOrigin {
+  bool is_device = false;
+  bool is_read_only = false;
+  bool is_made = false;  ///< the file was not there before
+  bool is_grown = false;  ///< it got its size here
+  uint64_t size = 0;
+};
+
 class StorageRecord {
  public:
-  StorageRecord(File file, ZoneLayout layout, bool is_device, uint64_t size)
-      : layout_(layout), file_(std::move(file)), path_(file_->path()), is_device_(is_device), size_(size) {}
+  StorageRecord(File file, ZoneLayout layout, StorageOrigin origin)
+      : layout_(layout), file_(std::move(file)), path_(file_->path()), origin_(origin) {}
   StorageRecord(const StorageRecord&) = delete;
   StorageRecord& operator=(const StorageRecord&) = delete;
 
@@ -55,11 +64,12 @@ class StorageRecord {
     return *file_;
   }
   const std::string& path() const noexcept { return path_; }
-  bool is_device() const noexcept { return is_device_; }
+  const StorageOrigin& origin() const noexcept { return origin_; }
+  bool is_device() const noexcept { return origin_.is_device; }
   /// What the file is known to have; it may be more.
-  uint64_t size() const noexcept { return size_; }
+  uint64_t size() const noexcept { return origin_.size; }
   void note_size(uint64_t size) noexcept {
-    if (size > size_) size_ = size;
+    if (size > origin_.size) origin_.size = size;
   }
 
   bool is_stopped() const noexcept { return !stop_reason_.empty(); }
@@ -71,6 +81,7 @@ class StorageRecord {
 
   /// Before each step of a change.
   Result<void> check(const char* where) const noexcept {
+    SPINDLE_ASSERT(!origin_.is_read_only, "a change of a storage that was opened to be read");
     if (is_stopped()) [[unlikely]]
       return fail(ErrorCode::poisoned, where);
     if (is_ending_) [[unlikely]]
@@ -93,10 +104,9 @@ class StorageRecord {
   ZoneLayout layout_;
   std::optional<File> file_;
   std::string path_;
-  bool is_device_;
+  StorageOrigin origin_;
   bool is_ending_ = false;
   uint32_t uses_count_ = 0;  // the Storage's own among them
-  uint64_t size_;
   std::string stop_reason_;
   Event ended_;
   IntrusiveList<WriteUnderWay> writes_;

@@ -6,6 +6,7 @@
 Installs BUILD to a folder of its own, copies examples/counter beside it, builds it there against the installed headers,
 libraries and pkg-config files, and runs its tests. Then plants the bug of the guide, and checks that the example's own
 fuzzer finds it, that it shrinks to a handful of events, and that the printed command repeats it; the guide's one, too.
+The programs that are installed run.
 """
 import os
 import pathlib
@@ -41,6 +42,13 @@ def install(build, folder):
     environment['PKG_CONFIG_PATH'] = str(packages[0].parent)
     environment['LD_LIBRARY_PATH'] = str(packages[0].parent.parent)
     return environment
+
+
+def check_programs(installed, folder, environment):
+    """That of services/, where it was built."""
+    for program in installed.rglob('bin/spindle-store'):
+        for words in (['format', 'store', '--size', '16M'], ['inspect', 'store'], ['verify', 'store']):
+            run([program, *words], cwd=folder, env=environment)
 
 
 def plant_bug(source):
@@ -85,6 +93,7 @@ def main():
         for amount, value in (('5', '5'), ('7', '12'), ('0', '12')):
             if run([*program, amount], env=environment).split()[-1] != value:
                 raise SystemExit('the counter counts wrong on the ring')
+        check_programs(folder / 'installed', folder, environment)
         plant_bug(project / 'counter.cpp')
         run(['ninja', '-C', 'build', 'counter-fuzz'], cwd=project, env=environment)
         os.environ['LD_LIBRARY_PATH'] = environment['LD_LIBRARY_PATH']

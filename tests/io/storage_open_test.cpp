@@ -5,6 +5,7 @@
 
 #include "runtime/combinators.h"
 #include "runtime/sleep.h"
+#include "tests/death.h"
 #include "tests/io/bad_disk.h"
 #include "tests/io/every_world.h"
 #include "tests/io/storage_fixture.h"
@@ -230,6 +231,132 @@ TEST_CASE("sectors that are smaller than direct I/O needs are refused") {
   SimBackendOptions of_memory;
   of_memory.memory_alignment = 4096;
   for (const SimBackendOptions& options : {of_offset, of_memory}) in_simulation(1, options, demand_alignment);
+}
+
+Task<Result<void>> take_back(std::string folder) {
+  const std::string path = folder + "/data";
+  {
+    Storage made = co_await ok(Storage::create(path, zones));
+    CHECK(made.file_size() == size_made);
+    CHECK_FALSE(made.is_device());
+    co_await ok(made.allocate(grid, 0, 2 * block));
+    CHECK(made.file_size() == size_made + block);
+    co_await ok(made.discard());
+  }
+  co_await ok(check_missing(path));
+  for (const uint64_t former : {uint64_t{0}, sector}) {
+    const std::string there = folder + "/there" + std::to_string(former);
+    co_await ok(make_file(there, former, 1));
+    Storage taken = co_await ok(Storage::create(there, zones, overwriting));
+    co_await ok(taken.allocate(grid, 0, 2 * block));
+    co_await ok(taken.discard());
+    const uint64_t size = co_await ok(size_of(there));
+    CHECK(size == 0);
+  }
+  co_await ok(make_file(path, size_made, 0x55));
+  Storage opened = co_await ok(Storage::open(path, zones));
+  co_await ok(opened.discard());
+  const uint64_t size = co_await ok(size_of(path));
+  CHECK(size == size_made);
+  Storage again = co_await ok(Storage::open(path, zones, impatient));  // it was closed
+  co_return co_await again.close();
+}
+
+TEST_CASE("what was made can be taken back: nothing stays where nothing was, and an open storage is only closed") {
+  in_every_world(take_back);
+}
+
+Task<Result<void>> make_and_close(std::string path, uint32_t* made_count) {
+  Result<Storage> created = co_await Storage::create(path, zones);
+  if (!created.has_value()) {
+    check_code(created, ErrorCode::system, EEXIST);
+    co_return Result<void>();
+  }
+  ++*made_count;
+  co_return co_await created->close();
+}
+
+Task<Result<void>> make_twice(std::string folder) {
+  const std::string path = folder + "/data";
+  uint32_t made_count = 0;
+  auto one = make_and_close(path, &made_count);
+  auto other = make_and_close(path, &made_count);
+  const auto both = co_await when_all_settled(std::move(one), std::move(other));
+  CHECK(std::get<0>(both).has_value());
+  CHECK(std::get<1>(both).has_value());
+  CHECK(made_count == 1);
+  const uint64_t size = co_await ok(size_of(path));
+  CHECK(size == size_made);
+  co_return Result<void>();
+}
+
+// The one that makes the file may be the second to lock it: what it finds then is not its own to remove.
+TEST_CASE("of two that make a storage at one time one has it, and the other one leaves it alone") {
+  in_every_world(make_twice);
+  for (uint64_t seed = 10; seed < 60; ++seed) in_simulation(seed, SimBackendOptions(), make_twice);
+}
+
+Task<Result<void>> write_through_in_part(std::string folder) {
+  const std::string path = folder + "/data";
+  co_await ok(make_file(path, size_made, 0x66));
+  Storage storage = co_await ok(Storage::open(path, zones));
+  co_await ok(storage.write_through(journal, sector, 2 * sector));
+  Memory memory(8 * sector);
+  const std::span<std::byte> all = memory.all();
+  co_await ok(storage.read(journal, 0, all));
+  CHECK(is_all(all.first(sector), 0x66));
+  CHECK(is_all(all.subspan(sector, 2 * sector), 0));
+  CHECK(is_all(all.subspan(3 * sector), 0x66));
+  co_await ok(storage.write_through(journal, 5 * sector));
+  co_await ok(storage.read(journal, 0, all));
+  CHECK(is_all(all.subspan(3 * sector, 2 * sector), 0x66));
+  CHECK(is_all(all.subspan(5 * sector), 0));
+  co_await ok(storage.read(grid, 0, all));
+  CHECK(is_all(all, 0x66));
+  co_return co_await storage.close();
+}
+
+TEST_CASE("a part of a zone is written through, and nothing else is") { in_every_world(write_through_in_part); }
+
+Task<Result<void>> share(std::string folder) {
+  const std::string path = folder + "/data";
+  constexpr StorageOptions reading{.read_only = true, .lock = {.wait_max = Duration::zero()}};
+  const Result<Storage> created = co_await Storage::create(path, zones, reading);
+  check_code(created, ErrorCode::invalid_argument);
+  co_await ok(check_missing(path));
+  co_await ok(make_file(path, size_made, 0x55));
+  Storage first = co_await ok(Storage::open(path, zones, reading));
+  Storage second = co_await ok(Storage::open(path, zones, reading));
+  Memory memory(sector);
+  const std::span<std::byte> all = memory.all();
+  co_await ok(first.read(head, 0, all));
+  CHECK(is_all(all, 0x55));
+  const Result<Storage> changing = co_await Storage::open(path, zones, impatient);
+  check_code(changing, ErrorCode::system, EWOULDBLOCK);
+  co_await ok(first.close());
+  co_await ok(second.close());
+  Storage alone = co_await ok(Storage::open(path, zones, impatient));
+  const Result<Storage> late = co_await Storage::open(path, zones, reading);
+  check_code(late, ErrorCode::system, EWOULDBLOCK);
+  co_return co_await alone.close();
+}
+
+TEST_CASE("several may read a storage at one time, and nobody while one may change it") { in_every_world(share); }
+
+Task<Result<void>> write_what_is_read(BadDisk&) {
+  Storage storage = co_await ok(Storage::open("data", zones, {.read_only = true}));
+  Memory memory(sector);
+  const std::span<std::byte> all = memory.all();
+  co_await ok(storage.write(head, 0, all));
+  co_return Result<void>();
+}
+
+TEST_CASE("a change of a storage that is only read is a caught bug") {
+  const auto violate = [] {
+    BadDiskLoop on(size_made);
+    on.run_to_success(write_what_is_read, on.disk);
+  };
+  expect_abort(violate, "opened to be read");
 }
 
 // With a disk that does as it is told.

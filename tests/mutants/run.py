@@ -112,7 +112,7 @@ def set_up(work, sanitize):
     if not (build / 'build.ninja').is_file():
         # Unoptimised, since most of the time goes into compiling.
         command = ['meson', 'setup', str(build), str(source), '-Dbuildtype=plain', '-Dledger=on', '-Dbenchmarks=false',
-                   '-Dmimalloc=disabled', '-Dlibfuzzer=disabled']
+                   '-Dservices=false', '-Dmimalloc=disabled', '-Dlibfuzzer=disabled']
         if sanitize:
             command += ['-Db_sanitize=address,undefined', '-Db_lundef=false']
         status, output = run(command, 300)

@@ -1,0 +1,41 @@
+// What spindle-store says in words, in its text and in its JSON alike.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lsm/store_file.h"
+#include "lsm/store_inspection.h"
+#include "runtime/result.h"
+
+namespace spindle::store {
+
+/// 16 digits, a colon, 16 digits; the high half first.
+std::string text_of(const ClusterId& cluster);
+/// 32 digits; the high half first.
+std::string text_of(const Checksum& checksum);
+
+/// What an error means here, and what to do. One line.
+std::string explain(const Error& error, bool is_device);
+
+/// Which version wins, or why none does.
+std::string explain_choice(const StoreInspection& found);
+/// What it means, and …
+std::string meaning_of(const StoreFinding& finding, const StoreInspection& found);
+/// … what heals it.
+std::string remedy_of(const StoreFinding& finding, const StoreInspection& found);
+
+/// "slot 3" or "journal", with the place in the file.
+std::string place_of(const StoreFinding& finding);
+
+/// What a format has overwritten; empty: nothing.
+std::string text_of(const StoreFormer& former);
+
+/// One of each version that whole copies are of: newest first, and of those with one sequence the winner.
+std::vector<const Superblock*> versions_of(const StoreInspection& found);
+
+inline constexpr const char* copy_on_write_warning =
+    "the file system is copy-on-write, and needs space for each write: the promise that a full disk can always be "
+    "checkpointed is void; make an empty file, give it the attribute NOCOW (chattr +C), and format that";
+
+}  // namespace spindle::store
