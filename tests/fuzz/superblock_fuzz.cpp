@@ -201,8 +201,31 @@ RunResult run_events(const RunOptions& options, std::span<const SuperblockEvent>
 }
 
 // They reach every mark, most of them three times; the last one found what killed processes left in the page cache.
-constexpr uint64_t fixed_seeds[] = {1,  2,  3,  4,   5,   6,   7,   8,   32,  33,  35,  63,
-                                    68, 70, 79, 145, 177, 202, 209, 233, 238, 603, 919, 17033150928916310618u};
+constexpr uint64_t fixed_seeds[] = {1,
+                                    2,
+                                    3,
+                                    4,
+                                    5,
+                                    6,
+                                    7,
+                                    8,
+                                    32,
+                                    33,
+                                    35,
+                                    63,
+                                    68,
+                                    70,
+                                    79,
+                                    145,
+                                    177,
+                                    202,
+                                    209,
+                                    233,
+                                    238,
+                                    603,
+                                    919,
+                                    17033150928916310618u,
+                                    17996592782958641038u};
 
 }  // namespace
 

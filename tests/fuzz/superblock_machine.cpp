@@ -115,7 +115,16 @@ void SuperblockMachine::check_error(const Error& error) {
 
 void SuperblockMachine::note_whole(size_t version, const SlotImages& now) {
   model.settle(version);
-  if (model.is_whole(now, version)) model.damaged_slots = model.former_slots = 0;
+  if (model.is_whole(now, version)) {
+    model.damaged_slots = model.former_slots = 0;
+    return;
+  }
+  // What a lying disk has lost is where something right was before.
+  for (uint32_t slot = 0; slot < model.at(version).configuration.copies_count; ++slot) {
+    if (now[slot].is_of(version)) continue;
+    model.damaged_slots |= 1u << slot;
+    if (now[slot].kind == Kind::version) model.former_slots |= 1u << slot;
+  }
 }
 
 // ---- format

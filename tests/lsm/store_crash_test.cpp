@@ -196,7 +196,8 @@ bool fail_at(size_t index, int number, bool has_empty_file) {
   if (!formatted.has_value()) {
     CHECK(formatted.error().number == number);
     // Nothing can be done about the size of a file that failed to become durable.
-    const bool may_stay_grown = has_empty_file && (opcode == Opcode::sync || opcode == Opcode::write);
+    const bool may_stay_grown =
+        has_empty_file && (opcode == Opcode::sync || opcode == Opcode::sync_data || opcode == Opcode::write);
     CHECK(on.disk.exists == has_empty_file);
     if (!may_stay_grown) CHECK(on.disk.bytes.empty());
     on.disk.refuse(SIZE_MAX, 0);
