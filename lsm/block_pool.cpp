@@ -65,8 +65,11 @@ void BlockPool::give_back(Block& block) noexcept {
 }
 
 BlockRef BlockPool::freeze(BlockLease lease) noexcept {
+  const BlockHeader& header = lease.header();
   Block& block = *lease.block_;
-  const BlockHeader& header = block_header_of(lease.memory());
+  const uint32_t size = header.frame.size;
+  SPINDLE_ASSERT(size >= message_header_size && size <= block.pool->block_size_,
+                 "a block was frozen that is not complete");
   block.checksum = header.frame.checksum;
   block.type = header.type;
   BlockRef reference(block);
