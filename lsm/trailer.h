@@ -61,7 +61,7 @@ class Trailer {
 
   static uint64_t blocks_count_of(uint64_t size, uint32_t block_size) noexcept {
     const uint64_t body_size = block_size - message_header_size;
-    return (size + body_size - 1) / body_size;
+    return size / body_size + (size % body_size != 0);  // whatever the size is: it may come from a disk
   }
   uint32_t blocks_max() const noexcept { return static_cast<uint32_t>(blocks_.size()); }
 
