@@ -13,6 +13,7 @@ extern const Fuzzer file_ring_fuzzer;
 extern const Fuzzer storage_fuzzer;
 extern const Fuzzer ewah_fuzzer;
 extern const Fuzzer free_set_fuzzer;
+extern const Fuzzer grid_fuzzer;
 extern const Fuzzer canary_fuzzer;
 extern const Fuzzer canary_disk_fuzzer;
 extern const Fuzzer canary_hang_fuzzer;
