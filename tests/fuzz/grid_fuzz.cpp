@@ -39,7 +39,7 @@ GridSetup setup_of(uint64_t seed) {
   grid.held_blocks_max = 32;
   grid.reads_max = static_cast<uint32_t>(random.between(1, 6));
   grid.writes_max = static_cast<uint32_t>(random.between(1, 4));
-  grid.log_blocks_max = random.chance(1, 4) ? random.below(4) : 0;
+  grid.log_blocks_max = random.chance(1, 3) ? random.below(7) : 0;
   grid.reservations_max = 16;
   grid.released_before_durability_max = 16;
   setup.is_large = random.chance(1, 16);
@@ -56,6 +56,8 @@ GridSetup setup_of(uint64_t seed) {
   backend.latency_ns_max = backend.latency_ns_min + random.below(200'000);
   backend.sector_size = 512u << random.below(4);
   backend.file_size_max = uint64_t{2} << 30;
+  const uint64_t blocks_end = 4 + random.below(grid.blocks_count);
+  if (random.chance(1, 12)) backend.file_size_max = superblock_zone_size + blocks_end * grid.block_size;
   if (random.chance(1, 2)) backend.faults.everywhere = FaultRates::passing();
   setup.has_failing_writes = random.chance(1, 4);
   if (setup.has_failing_writes) {

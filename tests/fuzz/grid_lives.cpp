@@ -35,6 +35,7 @@ Task<Result<void>> begin_checkpoint(GridMachine* machine, GridEvent event) {
   GridLife* const life = machine->life;
   co_await ok(wait_settled(life));
   co_await ok(wait_idle(life));
+  co_await ok(write_log(machine));
   if (event.action == GridAction::checkpoint_die) {
     machine->death_in_steps = event.a % 400;
     machine->death_loses_power = event.b % 2 == 0;

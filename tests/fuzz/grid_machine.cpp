@@ -84,6 +84,7 @@ void GridMachine::keep_former(const StoredBlock& block) {
 bool GridMachine::has_disk_space(uint64_t address_end) {
   const uint64_t end = std::min(address_end, model.blocks_count() + 1);
   const uint64_t size = (end - 1) * setup.grid.block_size;
+  if (superblock_zone_size + size > setup.backend.file_size_max) return false;
   return size == 0 || file().writable_size(superblock_zone_size, size) >= size;
 }
 
@@ -162,6 +163,7 @@ void GridMachine::note_opened(GridLife& now) {
   pending.reset();
   note_trailers(now.grid);
   model.take_over(durable, trailer_addresses);
+  now.grid.note_log_blocks_held(model.log().size());
   model.check(now.grid.free_set(), true);
   check_blocks();
   FUZZ_CHECK(now.grid.free_set().is_checkpoint_durable(), "a store is open, and its checkpoint not durable");

@@ -185,6 +185,7 @@ Task<Result<void>> read_quietly(GridMachine* machine, GridEvent event);
 Task<Result<void>> run_scrub(GridMachine* machine, GridEvent event);
 Task<Result<void>> run_trailer_scrub(GridMachine* machine, GridEvent event);
 Task<Result<void>> run_checkpoint(GridMachine* machine, GridEvent event);
+Task<Result<void>> write_log(GridMachine* machine);
 void release_blocks(GridMachine& machine, const GridEvent& event);
 void damage_something(GridMachine& machine, const GridEvent& event);
 /// The root task: one life.

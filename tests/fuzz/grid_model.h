@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "lsm/block_header.h"
@@ -47,6 +48,7 @@ struct GridImage {
   std::vector<AddressState> states;  ///< by address
   std::map<uint64_t, StoredBlock> live;  ///< by first address
   std::set<uint64_t> empty;  ///< acquired, and never written
+  std::set<uint64_t> log;  ///< of those: what stands for the log of a layer above
 };
 
 class GridModel {
@@ -59,6 +61,8 @@ class GridModel {
   uint64_t highest_acquired() const noexcept;
   const std::map<uint64_t, StoredBlock>& live() const noexcept { return image_.live; }
   const std::set<uint64_t>& empty() const noexcept { return image_.empty; }
+  const std::set<uint64_t>& log() const noexcept { return image_.log; }
+  void set_log(std::set<uint64_t> addresses) { image_.log = std::move(addresses); }
   /// Whether the store refers to exactly that block now.
   bool is_live(const BlockReference& reference) const noexcept;
 

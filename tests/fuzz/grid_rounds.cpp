@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <chrono>
 
+#include "runtime/combinators.h"
 #include "runtime/sleep.h"
 #include "runtime/trace.h"
 #include "tests/fuzz/grid_machine.h"
@@ -104,6 +105,7 @@ void take_checkpoint(GridMachine& machine, const GridImage& image) {
   machine.durable = image;
   machine.pending.reset();
   machine.model.take_over(image, machine.trailer_addresses);
+  life.grid.note_log_blocks_held(machine.model.log().size());
   machine.model.check(life.grid.free_set(), !machine.setup.is_large || image.op % 8 == 0);
   const CheckpointState& state = life.superblock.working().state;
   FUZZ_CHECK(state.op == image.op, "a checkpoint is done, and the superblock has another one");
@@ -125,7 +127,8 @@ void take_checkpoint(GridMachine& machine, const GridImage& image) {
 
 void check_checkpoint_failed(GridMachine& machine, const Error& error) {
   GridLife& life = *machine.life;
-  const bool is_space = error.code == ErrorCode::system && error.number == ENOSPC && !machine.is_stopped();
+  const bool is_space =
+      error.code == ErrorCode::system && (error.number == ENOSPC || error.number == EFBIG) && !machine.is_stopped();
   if (is_space) {
     FUZZ_CHECK(!machine.is_promised, "a checkpoint finds no space, which was promised to it");
     machine.pending.reset();
@@ -193,7 +196,10 @@ Task<Result<void>> run_checkpoint(GridMachine* machine, GridEvent event) {
   CheckpointInput input;
   input.op = image.op;
   life.is_begun.set();
-  const Result<void> done = co_await checkpoint(life.grid, life.superblock, input);
+  // A cancel changes nothing.
+  const Duration limit(event.c % 4 == 0 ? 1 + event.c / 4 % 500'000 : 3'600'000'000'000);
+  auto writing = checkpoint(life.grid, life.superblock, input);
+  const Result<void> done = co_await timeout(limit, std::move(writing));
   life.is_checkpointing = false;
   machine->hash.mix(302, done.has_value());
   if (done.has_value()) {

@@ -29,7 +29,7 @@ void check_refused(GridMachine& machine, const Error& error, uint64_t count, boo
     case ErrorCode::system: break;
     default: FUZZ_CHECK(false, "a reserve fails with an error that the contract does not name");
   }
-  if (error.number != ENOSPC) {
+  if (error.number != ENOSPC && error.number != EFBIG) {
     FUZZ_CHECK(machine.is_stopped(), "a reserve fails with an errno that the disk never gave");
     return;
   }
@@ -39,6 +39,7 @@ void check_refused(GridMachine& machine, const Error& error, uint64_t count, boo
   if (changes_count == machine.disk_changes_count) {
     FUZZ_CHECK(!has_blocks || !has_space, "a reserve finds no space where there is enough");
   }
+  if (error.number == EFBIG) machine.mark(GridMark::file_full);
   machine.mark(has_blocks ? GridMark::disk_full : GridMark::grid_full);
   if (has_blocks) machine.was_disk_full = true;
 }
@@ -171,7 +172,10 @@ Task<Result<void>> write_one(GridMachine* machine, GridEvent event, Grid::Reserv
   if (life.grid.transfers().find_reader(block.reference) != nullptr) machine->mark(GridMark::write_waited_for_orphan);
   const bool was_stopped = machine->is_stopped();
   const IoClass io_class = draw / 4096 % 4 == 0 ? IoClass::background : IoClass::foreground;
-  const Result<void> written = co_await life.grid.write(std::move(lease), io_class);
+  // A cancel changes nothing.
+  const Duration limit(draw / 16384 % 4 == 0 ? 1 + draw / 65536 % 100'000 : 3'600'000'000'000);
+  auto writing = life.grid.write(std::move(lease), io_class);
+  const Result<void> written = co_await timeout(limit, std::move(writing));
   check_written(*machine, written, block, was_stopped);
   co_return Result<void>();
 }
@@ -227,6 +231,35 @@ Task<Result<void>> run_acquirer(GridMachine* machine, GridEvent event) {
   co_return Result<void>();
 }
 
+/// A log of a layer above: new blocks before each checkpoint, in place of the former ones. There must be space for them.
+Task<Result<void>> write_log(GridMachine* machine) {
+  GridLife& life = *machine->life;
+  const GridOptions& options = machine->setup.grid;
+  const uint64_t count = options.log_blocks_max / 2 * options.metadata_copies_count;
+  if (count == 0 || life.has_failed || machine->is_stopped()) co_return Result<void>();
+  if (life.grid.free_set().reservations_count() == 0) machine->model.note_no_windows();
+  auto reservation = co_await life.grid.reserve(count, ReservePurpose::checkpoint);
+  if (!reservation.has_value()) {
+    const Error& error = reservation.error();
+    const bool is_space = error.number == ENOSPC || error.number == EFBIG;
+    FUZZ_CHECK(!is_space || !machine->is_promised, "a log finds no space, which was promised to checkpoints");
+    FUZZ_CHECK(is_space || machine->is_stopped(), "a reserve fails that no fault explains");
+    co_return Result<void>();
+  }
+  WindowModel window = machine->model.begin_window(*reservation, count);
+  std::set<uint64_t> addresses;
+  for (uint64_t index = 0; index < count; ++index) addresses.insert(take_address(*machine, *reservation, window));
+  forfeit(*machine, std::move(*reservation), window);
+  const std::set<uint64_t> former = machine->model.log();
+  for (const uint64_t address : former) {
+    life.grid.release({address, 0, {}});
+    machine->model.release({address, 0, {}});
+  }
+  machine->model.set_log(std::move(addresses));
+  machine->mark(GridMark::log_written);
+  co_return Result<void>();
+}
+
 void release_blocks(GridMachine& machine, const GridEvent& event) {
   GridLife& life = *machine.life;
   if (life.is_checkpointing || life.has_failed) return;
@@ -250,7 +283,7 @@ void release_blocks(GridMachine& machine, const GridEvent& event) {
   const std::set<uint64_t> empty = machine.model.empty();
   for (const uint64_t address : empty) {
     draw = mix64(draw);
-    if (draw % 8 >= 1 + event.b % 8) continue;
+    if (draw % 8 >= 1 + event.b % 8 || machine.model.log().count(address) == 1) continue;
     life.grid.release({address, 0, {}});
     machine.model.release({address, 0, {}});
   }
