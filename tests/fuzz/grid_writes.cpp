@@ -231,7 +231,7 @@ Task<Result<void>> run_acquirer(GridMachine* machine, GridEvent event) {
   co_return Result<void>();
 }
 
-/// A log of a layer above: new blocks before each checkpoint, in place of the former ones. There must be space for them.
+/// A log of a layer above: new blocks before each checkpoint, in place of the former ones. There must be space for it.
 Task<Result<void>> write_log(GridMachine* machine) {
   GridLife& life = *machine->life;
   const GridOptions& options = machine->setup.grid;
