@@ -50,6 +50,7 @@ GridSetup setup_of(uint64_t seed) {
                   .size = grid.blocks_count * grid.block_size,
                   .alignment = grid.block_size,
                   .size_present_min = 0}};
+  setup.is_device = random.chance(1, 8);
   SimBackendOptions& backend = setup.backend;
   backend.queue_depth = static_cast<uint32_t>(random.between(1, 16));
   backend.latency_ns_min = random.between(1, 1000);
@@ -57,7 +58,8 @@ GridSetup setup_of(uint64_t seed) {
   backend.sector_size = 512u << random.below(4);
   backend.file_size_max = uint64_t{2} << 30;
   const uint64_t blocks_end = 4 + random.below(grid.blocks_count);
-  if (random.chance(1, 12)) backend.file_size_max = superblock_zone_size + blocks_end * grid.block_size;
+  if (!setup.is_device && random.chance(1, 12))
+    backend.file_size_max = superblock_zone_size + blocks_end * grid.block_size;
   if (random.chance(1, 2)) backend.faults.everywhere = FaultRates::passing();
   setup.has_failing_writes = random.chance(1, 4);
   if (setup.has_failing_writes) {
@@ -93,6 +95,7 @@ GridSwarm swarm_of(uint64_t seed) {
   swarm.limit(GridAction::limit_disk, 4);
   swarm.limit(GridAction::free_disk, 4);
   swarm.limit(GridAction::quiesce, 4);
+  swarm.limit(GridAction::cancel, 8);
   swarm.limit(GridAction::reopen, 8);
   swarm.limit(GridAction::reopen_die, 4);
   swarm.limit(GridAction::reopen_lost, 4);
@@ -143,6 +146,8 @@ void live(GridMachine& machine) {
 SimFiles format(const GridSetup& setup) {
   World world(1);
   Host& host = world.add_host("format");
+  const uint64_t device_size = superblock_zone_size + setup.grid.blocks_count * setup.grid.block_size;
+  if (setup.is_device) host.files().add_device(grid_fuzz_path, device_size);
   const GridSetup* const address = &setup;
   host.start(format_grid_store, address);
   FUZZ_CHECK(world.run() == World::Outcome::idle, "a format is stuck");

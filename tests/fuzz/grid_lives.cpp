@@ -128,7 +128,7 @@ void take_at_once(GridMachine& machine, const GridEvent& event) {
     case GridAction::free_disk: return set_disk(machine, event);
     case GridAction::kill:
     case GridAction::lose_power: return set_death(machine, event, 250);
-    default: return;  // reopen: see the end of serve_jobs()
+    default: return;  // cancel and reopen: see the end of serve_jobs()
   }
 }
 
@@ -180,6 +180,13 @@ Task<Result<void>> serve_jobs(Scope& jobs, GridMachine* machine) {
     const Duration pause(event.c % 8 < 5 ? 0 : event.c / 8 % 150'000);
     co_await ok(sleep_for(pause));
     co_await ok(take_event(machine, event));
+    if (event.action == GridAction::cancel) {
+      // Whatever they wait for: nothing of them is left, and nothing of what they wrote counts.
+      if (life->jobs_count > 0) machine->mark(GridMark::all_cancelled);
+      life->is_cancelled = true;
+      jobs.cancel();
+      co_return Result<void>();
+    }
     const bool reopens = event.action >= GridAction::reopen && event.action <= GridAction::reopen_lost;
     // A store that has stopped is of use for a while only.
     const bool is_of_use = !machine->is_stopped() && !life->has_failed;
@@ -235,7 +242,8 @@ Task<Result<void>> serve_grid(Scope& scope, GridMachine* machine, GridLife* life
 
 Task<Result<void>> format_grid_store(const GridSetup* setup) {
   const std::span<const ZoneOptions> zones(setup->zones);
-  Storage storage = co_await ok(Storage::create(grid_fuzz_path, zones));
+  const StorageOptions options{.overwrite = setup->is_device};
+  Storage storage = co_await ok(Storage::create(grid_fuzz_path, zones, options));
   SuperblockCopies superblock(storage, grid_fuzz_superblock_zone);
   SuperblockFormat format;
   format.cluster = grid_fuzz_cluster;

@@ -10,8 +10,8 @@ const char* name_of(GridAction action) noexcept {
   constexpr const char* names[] = {"write",       "acquire many",   "read",         "read quietly",   "read wrong",
                                    "read stale",  "release",        "release many", "scrub",          "scrub trailers",
                                    "checkpoint",  "checkpoint die", "damage block", "damage trailer", "damage all",
-                                   "damage free", "limit disk",     "free disk",    "quiesce",        "reopen",
-                                   "reopen die",  "reopen lost",    "kill",         "lose power"};
+                                   "damage free", "limit disk",     "free disk",    "quiesce",        "cancel",
+                                   "reopen",      "reopen die",     "reopen lost",  "kill",           "lose power"};
   static_assert(sizeof(names) / sizeof(names[0]) == grid_action_count);
   return names[static_cast<size_t>(action)];
 }
@@ -107,7 +107,11 @@ void GridMachine::damage(uint64_t address, uint32_t size, uint32_t kind, uint64_
   Random random(draw);
   const uint64_t sector = random.below(size / 4096) * 4096;
   switch (kind % 6) {
-    case 0: content[random.below(size)] ^= static_cast<std::byte>(1 << random.below(8)); break;
+    case 0: {
+      const uint64_t at = random.below(size);
+      content[at] ^= static_cast<std::byte>(1 << random.below(8));
+      break;
+    }
     case 1:
       for (std::byte& byte : content.subspan(sector, 4096)) byte = static_cast<std::byte>(random.next());
       break;

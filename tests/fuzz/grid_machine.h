@@ -44,6 +44,7 @@ enum class GridAction : uint8_t {
   limit_disk,
   free_disk,
   quiesce,
+  cancel,
   reopen,
   reopen_die,
   reopen_lost,
@@ -76,6 +77,7 @@ struct GridSetup {
   bool has_failing_writes = false;
   bool has_transient_errors = false;
   bool is_large = false;
+  bool is_device = false;
 };
 
 /// What stands in the frame of the root.
@@ -93,6 +95,7 @@ struct GridLife {
   uint32_t reserves_count = 0;  ///< calls of reserve() under way
   bool is_checkpointing = false;
   bool has_failed = false;  ///< a checkpoint
+  bool is_cancelled = false;  ///< all jobs
   std::map<uint64_t, uint32_t> readers{};  ///< by first address
 };
 

@@ -155,7 +155,7 @@ Task<Result<void>> run_scrub(GridMachine* machine, GridEvent event) {
   if (done.has_value()) {
     check_round(round, summary, listener.reports_count);
   } else {
-    FUZZ_CHECK(machine->is_stopped(), "scrubbing fails, and the storage goes on");
+    FUZZ_CHECK(machine->is_stopped() || life.is_cancelled, "scrubbing fails, and the storage goes on");
   }
   end_job(life);
   co_return Result<void>();
@@ -172,7 +172,8 @@ Task<Result<void>> run_trailer_scrub(GridMachine* machine, GridEvent event) {
   const bool was_settled = !life.is_checkpointing && !machine->pending.has_value();
   const Result<void> done = co_await scrub(life.grid, source, options, summary);
   machine->hash.mix(301, done.has_value(), summary.blocks_count, summary.healed_count);
-  if (!done.has_value()) FUZZ_CHECK(machine->is_stopped(), "scrubbing fails, and the storage goes on");
+  if (!done.has_value())
+    FUZZ_CHECK(machine->is_stopped() || life.is_cancelled, "scrubbing fails, and the storage goes on");
   const bool is_same = was_settled && round.op == machine->durable.op && !machine->pending.has_value();
   if (done.has_value() && is_same && round.is_undisturbed(summary)) {
     if (summary.healed_count > 0) machine->mark(GridMark::healed_trailer_by_scrub);
