@@ -88,7 +88,9 @@ void end_job(GridLife& life) {
 
 ScrubOptions scrub_options_of(const GridEvent& event, Listener& listener) {
   ScrubOptions options;
-  options.blocks_per_second = event.a % 3 == 0 ? 0 : 1'000 + event.a % 1'000'000;
+  // So slowly that blocks are released, and their addresses given to others, before their turn comes.
+  const uint32_t rate = event.a % 3 == 1 ? 20 + event.a % 1'000 : 1'000 + event.a % 1'000'000;
+  options.blocks_per_second = event.a % 3 == 0 ? 0 : rate;
   if (event.b % 4 == 0) options.io_class = IoClass::foreground;
   options.listener = &listener;
   return options;

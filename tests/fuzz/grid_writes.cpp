@@ -215,13 +215,15 @@ Task<Result<void>> run_acquirer(GridMachine* machine, GridEvent event) {
   co_await set_trace_id(event.number);
   GridLife& life = *machine->life;
   const uint64_t most = machine->model.count(AddressState::free);
-  const uint64_t count = event.a % 4 == 0 ? event.b % (most + 2) : event.b % (most / 4 + 2);
+  uint64_t count = event.a % 4 == 0 ? event.b % (most + 2) : event.b % (most / 4 + 2);
+  const bool is_half = event.c % 2 == 1;
+  if (machine->setup.is_large && is_half && event.a % 2 == 0) count = most / 8 * 7;
   WindowModel window;
   auto reservation = co_await ok(reserve(machine, count, Duration(0), &window));
   if (reservation.has_value()) {
     for (uint64_t index = 0; index < count; ++index) {
       const uint64_t address = take_address(*machine, *reservation, window);
-      if (event.c % 2 == 0 || mix64(event.c + index) % 2 == 0) continue;
+      if (!is_half || mix64(event.c + index) % 2 == 0) continue;
       life.grid.release({address, 0, {}});
       machine->model.release({address, 0, {}});
     }
