@@ -64,7 +64,8 @@ Result<std::unique_ptr<Grid>> Grid::create(Storage& storage, ZoneIndex zone, con
   const uint64_t own_max = 2 * trailer_max * options.metadata_copies_count;
   FreeSetOptions set_options;
   set_options.blocks_count = options.blocks_count;
-  set_options.released_before_durability_max = options.released_before_durability_max + static_cast<uint32_t>(own_max);
+  // The blocks of the trailers and no others: from the end of a checkpoint's writes to its durability nothing suspends.
+  set_options.released_before_durability_max = static_cast<uint32_t>(own_max);
   auto free_set = FreeSet::create(set_options);
   if (!free_set.has_value()) return Unexpected(free_set.error());
   const uint64_t size_max = encoding_size_max(options);

@@ -59,7 +59,6 @@ struct GridOptions {
   uint32_t metadata_copies_count = 2;  ///< of trailer blocks: 1 or 2
   uint64_t log_blocks_max = 0;  ///< what a log beside the free set needs of each checkpoint, without its copies
   uint32_t reservations_max = 64;  ///< open at one time
-  uint32_t released_before_durability_max = 1024;  ///< blocks that callers release while a checkpoint is not durable
   uint64_t allocation_step = 16 << 20;  ///< bytes of disk space that are asked for at a time, where there are as many
 };
 static_assert(std::is_trivially_destructible_v<GridOptions>);

@@ -43,7 +43,6 @@ GridSetup setup_of(uint64_t seed) {
   grid.writes_max = static_cast<uint32_t>(random.between(1, 4));
   grid.log_blocks_max = random.chance(1, 3) ? random.below(7) : 0;
   grid.reservations_max = 16;
-  grid.released_before_durability_max = 16;
   grid.blocks_count = blocks_count_of(grid, setup.is_large, random);
   grid.allocation_step = grid.block_size * random.between(1, 24);
   setup.zones = {{.name = "superblock", .size = superblock_zone_size},

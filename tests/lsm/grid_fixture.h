@@ -53,7 +53,6 @@ inline GridOptions options_of(const StoreShape& shape) {
   options.writes_max = 4;
   options.metadata_copies_count = shape.metadata_copies_count;
   options.log_blocks_max = shape.log_blocks_max;
-  options.released_before_durability_max = 64;
   options.allocation_step = shape.allocation_step;
   return options;
 }
