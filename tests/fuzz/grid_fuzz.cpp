@@ -63,7 +63,8 @@ GridSetup setup_of(uint64_t seed) {
   if (random.chance(1, 2)) backend.faults.everywhere = FaultRates::passing();
   setup.has_failing_writes = random.chance(1, 4);
   if (setup.has_failing_writes) {
-    backend.faults.everywhere.set(Fault::write_error, static_cast<uint32_t>(random.below(3'000)));
+    const uint64_t rate_max = random.chance(1, 3) ? 30'000 : 3'000;
+    backend.faults.everywhere.set(Fault::write_error, static_cast<uint32_t>(random.below(rate_max)));
     backend.faults.everywhere.set(Fault::failed_sync, static_cast<uint32_t>(random.below(3'000)));
   }
   setup.has_transient_errors = random.chance(1, 8);

@@ -19,6 +19,12 @@ class ModelSource final : public ReferenceSource {
   Task<Result<std::optional<ReferencedBlock>>> next() override {
     const Duration pause(draw_ % 4 == 0 ? 1 + mix64(draw_ + address_) % 50'000 : 0);
     co_await ok(sleep_for(pause));
+    const std::vector<FormerBlock>& former = machine_.former;
+    if (draw_ % 3 == 0 && former_next_ < former.size()) {
+      // One that was released meanwhile: somebody else may have written at one of its addresses.
+      const StoredBlock& block = former[former_next_++].block;
+      co_return std::optional<ReferencedBlock>({block.reference, block.type});
+    }
     const auto found = machine_.model.live().upper_bound(address_);
     if (found == machine_.model.live().end()) co_return std::optional<ReferencedBlock>();
     address_ = found->first;
@@ -30,6 +36,7 @@ class ModelSource final : public ReferenceSource {
   GridMachine& machine_;
   uint32_t draw_;
   uint64_t address_ = 0;
+  size_t former_next_ = 0;
 };
 
 class Listener final : public ScrubListener {
