@@ -99,12 +99,18 @@ Result<void> GridLooker::prepare() {
   return {};
 }
 
-// Both copies, whatever the first one is: what is bad shall be known while there is a good one.
+// Both copies, whatever the first one is: what is bad shall be known while there is a good one. A reference whose first
+// address is none of the grid is no reference, for Grid::open() too.
 Task<Result<void>> GridLooker::read_block(TrailerBlock& block, std::span<std::byte> memory) {
   BlockExpected expected;
   expected.cluster = place_.cluster;
   expected.reference = block.reference;
   expected.type = BlockType::free_set;
+  if (block.reference.address == 0 || block.reference.address > blocks_count_) {
+    block.fault = BlockFault::address;
+    if (block.has_second()) block.fault_second = BlockFault::address;
+    co_return Result<void>();
+  }
   block.fault = co_await ok(read_copy(place_, expected, block.reference.address, blocks_count_, memory));
   if (!block.has_second()) co_return Result<void>();
   const std::span<std::byte> second = second_.memory();

@@ -72,6 +72,10 @@ std::vector<StoreFault> faults_of(const StoreInspection& found) {
 
 using Faults = std::vector<StoreFault>;
 
+struct alignas(sector_size) AlignedBlock {
+  std::array<std::byte, grid_block_size> bytes{};
+};
+
 // ---- what is well
 
 TEST_CASE("a store that was just formatted has a grid of nothing but free blocks") {
@@ -306,6 +310,26 @@ TEST_CASE("whole trailers that hold no free set keep the store shut") {
   CHECK_FALSE(opens(store.disk));
 }
 
+TEST_CASE(
+    "a trailer's block whose first address is none of the grid keeps the store shut, and nothing is healed there") {
+  for (const uint64_t address : {uint64_t{65}, uint64_t{1} << 60}) {
+    MadeStore store;
+    CheckpointState state = store.look().winner()->state;
+    BlockReference& reference = state.blocks_acquired.last;
+    AlignedBlock block;
+    store.disk.file().read(store.disk.offset_of(reference.address_second), block.bytes);
+    block_header_of(std::span<std::byte>(block.bytes)).address = address;
+    const uint64_t place = store.disk.offset_of(reference.address_second);
+    reference = seal_block(block.bytes);
+    store.disk.file().damage(place, block.bytes);
+    const StoreInspection found = look_with(store, state);
+    CHECK(faults_of(found) == Faults{StoreFault::trailer_block, StoreFault::trailer_block});
+    CHECK(found.findings[0].block_fault == BlockFault::address);
+    CHECK(found.findings[0].size == 0);
+    CHECK_FALSE(opens(store.disk));
+  }
+}
+
 // ---- sizes
 
 TEST_CASE("a checkpoint that ends elsewhere than its highest block is found") {
@@ -388,10 +412,7 @@ TEST_CASE("a whole block that lies where another one belongs is damage, and its 
 
 TEST_CASE("a whole block of another cluster is a note") {
   MadeStore store;
-  struct alignas(sector_size) Sector {
-    std::array<std::byte, grid_block_size> bytes;
-  };
-  Sector other;
+  AlignedBlock other;
   start_block(other.bytes, ClusterId{1, 2}, BlockType::index).address = 2;
   seal_block(other.bytes);
   store.disk.file().damage(store.disk.offset_of(2), other.bytes);
