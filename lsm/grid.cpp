@@ -150,7 +150,7 @@ Task<Result<void>> Grid::admit_write(IoClass io_class, GridPermit& permit) {
 Task<Result<BlockRef>> Grid::read(BlockReference reference, BlockType type, GridReadOptions options) {
   SPINDLE_ASSERT(scope_ != nullptr, "a read of a grid that was not started");
   if (options.report != nullptr) *options.report = BlockReport{reference};
-  if (reference.address == 0 || reference.address > options_.blocks_count) {
+  if (!is_block(reference.address)) {
     if (options.report != nullptr) options.report->fault = BlockFault::address;
     co_return Unexpected(error_of(BlockFault::address));
   }
@@ -226,7 +226,9 @@ Task<Result<void>> Grid::read_verified(BlockExpected expected, std::span<std::by
   const BlockFault first = co_await ok(read_and_verify(expected, reference.address, memory, io_class));
   report.fault = first;
   if (first == BlockFault::none) co_return Result<void>();
-  if (reference.address_second == 0) co_return Unexpected(error_of(first));
+  // A reference may come from a disk. One that names no block in the first place is bad as a whole.
+  const bool is_reference = is_block(reference.address);
+  if (reference.address_second == 0 || !is_reference) co_return Unexpected(error_of(first));
   const BlockFault second = co_await ok(read_and_verify(expected, reference.address_second, memory, io_class));
   report.fault_second = second;
   if (second != BlockFault::none) co_return Unexpected(error_of(first));
@@ -246,7 +248,7 @@ Task<Result<BlockFault>> Grid::read_copy(BlockExpected expected, uint64_t addres
 
 Task<Result<BlockFault>> Grid::read_and_verify(BlockExpected expected, uint64_t address, std::span<std::byte> memory,
                                                IoClass io_class) {
-  if (address == 0 || address > options_.blocks_count) co_return BlockFault::address;
+  if (!is_block(address)) co_return BlockFault::address;
   ++counters_.reads_count;
   StorageReadOptions read_options;
   read_options.io_class = io_class;

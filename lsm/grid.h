@@ -158,9 +158,11 @@ class Grid {
   const GridOptions& options() const noexcept { return options_; }
   const GridCounters& counters() const noexcept { return counters_; }
   uint64_t offset_of(uint64_t address) const noexcept { return (address - 1) * options_.block_size; }
+  bool is_block(uint64_t address) const noexcept { return address > 0 && address <= options_.blocks_count; }
   /// Reads one copy into the lease, and checks it: what is wrong with it. Errors: those of reading. Suspends.
   Task<Result<BlockFault>> read_copy(BlockExpected expected, uint64_t address, BlockLease& lease, IoClass io_class);
-  /// Writes a copy again that was found to be bad; while a GridGuard or a read keeps other writes away. Suspends.
+  /// Writes a copy again that was found to be bad, at an address that is_block(); while a GridGuard or a read keeps
+  /// other writes away. Suspends.
   Task<Result<void>> heal(uint64_t address, std::span<const std::byte> sectors, IoClass io_class);
   GridTransfers& transfers() noexcept { return transfers_; }
   /// The trailers of the current checkpoint, or of the one that is being written.

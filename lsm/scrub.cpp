@@ -67,7 +67,10 @@ Task<Result<void>> Scrubber::judge(BlockReport report) {
     ++summary_.passed_over_count;
     co_return Result<void>();
   }
-  const bool is_lost = is_bad && (!has_second || is_bad_second);
+  const BlockReference& reference = report.reference;
+  const bool is_possible =
+      grid_.is_block(reference.address) && (!has_second || grid_.is_block(reference.address_second));
+  const bool is_lost = !is_possible || (is_bad && (!has_second || is_bad_second));
   if (is_lost) {
     ++summary_.lost_count;
   } else {

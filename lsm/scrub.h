@@ -64,7 +64,7 @@ struct ScrubSummary {
   uint64_t blocks_count = 0;  ///< read, with all copies
   uint64_t passed_over_count = 0;  ///< changed meanwhile
   uint64_t healed_count = 0;  ///< had a bad copy, and a good one
-  uint64_t lost_count = 0;  ///< have no good copy
+  uint64_t lost_count = 0;  ///< have no good copy, or a reference that names what is no block
 };
 
 /// Result<void>: one round over the source. `summary` counts as it goes. Bad blocks are no error. Errors: those of the

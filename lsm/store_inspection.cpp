@@ -78,79 +78,16 @@ Task<Result<StoreContent>> content_of(Storage& storage, const StoreInspection& f
   co_return is_begun ? StoreContent::half_formatted : StoreContent::other;
 }
 
-/// What the slot should not have, since it might be an error or win, or is a vote in the wrong place.
-bool is_leftover(SuperblockVerdict verdict) noexcept {
-  switch (verdict) {
-    case SuperblockVerdict::misplaced:
-    case SuperblockVerdict::foreign:
-    case SuperblockVerdict::fork:
-    case SuperblockVerdict::interrupted:
-    case SuperblockVerdict::skipped:
-    case SuperblockVerdict::unconnected:
-    case SuperblockVerdict::ahead: return true;
-    case SuperblockVerdict::faulty:
-    case SuperblockVerdict::current:
-    case SuperblockVerdict::former:
-    case SuperblockVerdict::older:
-    case SuperblockVerdict::undecided: return false;
+/// The other zones: as much of them as the file has.
+Result<ZoneIndex> add_grid_zone(Storage& storage, const StoreConfiguration& configuration) {
+  const StoreLayout layout = layout_of(configuration);
+  if (layout.journal.has_value()) {
+    ZoneOptions journal = *layout.journal;
+    journal.size_present_min = 0;
+    const Result<ZoneIndex> added = storage.add_zone(journal);
+    if (!added.has_value()) return added;
   }
-  return false;
-}
-
-/// What is wrong in the slot; nothing, as a rule.
-std::optional<StoreFault> fault_of(const StoreInspection& found, uint32_t slot) noexcept {
-  const SuperblockVerdict verdict = found.choice.verdicts[slot];
-  if (found.winner() == nullptr) {
-    const SuperblockFault fault = found.slots[slot].fault;
-    const bool is_wrong = fault != SuperblockFault::none && fault != SuperblockFault::zero;
-    return is_wrong ? std::optional(StoreFault::copy) : std::nullopt;
-  }
-  const bool is_behind = slot >= found.winner()->configuration.copies_count;
-  if (is_behind) return is_leftover(verdict) ? std::optional(StoreFault::leftover) : std::nullopt;
-  return verdict != SuperblockVerdict::current ? std::optional(StoreFault::copy) : std::nullopt;
-}
-
-StoreFinding finding_of(StoreFault fault, uint64_t offset, uint64_t size, const char* zone) noexcept {
-  StoreFinding finding;
-  finding.fault = fault;
-  finding.offset = offset;
-  finding.size = size;
-  finding.zone = zone;
-  return finding;
-}
-
-void find_in_slots(const StoreInspection& found, std::vector<StoreFinding>& findings) {
-  for (uint32_t slot = 0; slot < superblock_slots_count; ++slot) {
-    const std::optional<StoreFault> fault = fault_of(found, slot);
-    if (!fault.has_value()) continue;
-    const uint64_t offset = uint64_t{slot} * superblock_slot_stride;
-    StoreFinding finding = finding_of(*fault, offset, superblock_size, "superblock");
-    finding.slot = slot;
-    finding.is_healed_by_open = found.has_version();
-    findings.push_back(finding);
-  }
-}
-
-/// From where the file ends to where it should.
-void find_cut(StoreFault fault, const char* zone, uint64_t end, const StoreInspection& found,
-              std::vector<StoreFinding>& findings) {
-  if (found.file_size >= end) return;
-  findings.push_back(finding_of(fault, found.file_size, end - found.file_size, zone));
-}
-
-void find_in_zones(const StoreInspection& found, std::vector<StoreFinding>& findings) {
-  const StoreLayout layout = layout_of(found.winner()->configuration);
-  const uint64_t storage_size = found.winner()->state.storage_size;
-  find_cut(StoreFault::zone_cut, "journal", layout.journal_end, found, findings);
-  if (!is_valid_storage_size(storage_size, layout)) {
-    findings.push_back(finding_of(StoreFault::storage_size, 0, superblock_size, "superblock"));
-    return;
-  }
-  if (found.is_device) {
-    find_cut(StoreFault::zone_cut, "grid", layout.size, found, findings);
-  } else if (found.file_size >= layout.journal_end) {
-    find_cut(StoreFault::storage_cut, "grid", storage_size, found, findings);
-  }
+  return storage.add_zone(layout.grid);
 }
 
 }  // namespace
@@ -163,40 +100,6 @@ const char* name_of(StoreContent content) noexcept {
     case StoreContent::other: return "other";
   }
   return "?";
-}
-
-const char* name_of(StoreFault fault) noexcept {
-  switch (fault) {
-    case StoreFault::no_store: return "no store";
-    case StoreFault::half_formatted: return "half formatted";
-    case StoreFault::no_version: return "no version";
-    case StoreFault::copy: return "copy";
-    case StoreFault::leftover: return "leftover";
-    case StoreFault::zone_cut: return "zone cut";
-    case StoreFault::storage_size: return "storage size";
-    case StoreFault::storage_cut: return "storage cut";
-  }
-  return "?";
-}
-
-std::vector<StoreFinding> find_faults(const StoreInspection& inspection) {
-  std::vector<StoreFinding> findings;
-  switch (inspection.content) {
-    case StoreContent::nothing:
-    case StoreContent::other:
-      findings.push_back(finding_of(StoreFault::no_store, 0, inspection.file_size, ""));
-      return findings;
-    case StoreContent::half_formatted:
-      findings.push_back(finding_of(StoreFault::half_formatted, format_mark_offset, format_mark_size, "superblock"));
-      return findings;
-    case StoreContent::store: break;
-  }
-  if (!inspection.has_version()) {
-    findings.push_back(finding_of(StoreFault::no_version, 0, superblock_zone_size, "superblock"));
-  }
-  find_in_slots(inspection, findings);
-  if (inspection.winner() != nullptr) find_in_zones(inspection, findings);
-  return findings;
 }
 
 Task<Result<StoreInspection>> look_at(Storage& storage, std::optional<ClusterId> cluster) {
@@ -226,6 +129,13 @@ Task<Result<StoreInspection>> inspect_store(std::string path, StoreInspectionOpt
   const std::span<const ZoneOptions> looked_for(zones);
   Storage storage = co_await ok(Storage::open(std::move(path), looked_for, how));
   StoreInspection found = co_await ok(look_at(storage, options.cluster));
+  const bool has_grid = found.content == StoreContent::store && found.winner() != nullptr;
+  if (has_grid && options.grid != GridLook::none) {
+    const Superblock& winner = *found.winner();
+    const Result<ZoneIndex> zone = add_grid_zone(storage, winner.configuration);
+    if (!zone.has_value()) co_return Unexpected(zone.error());
+    found.grid = co_await ok(inspect_grid(storage, *zone, winner, options.grid));
+  }
   found.findings = find_faults(found);
   co_await ok(storage.close());
   co_return std::move(found);

@@ -1,12 +1,12 @@
-// What is in the file of a store, without a change to it: every slot of the superblock, which version wins, and what
-// is wrong. It works on what does not open, too.
+// What is in the file of a store, without a change to it: every slot of the superblock, which version wins, its free
+// set and blocks (lsm/grid_inspection.h), and what is wrong. It works on what does not open, too.
 //
 //     const StoreInspection found = co_await ok(inspect_store("data.db"));
 //     for (const StoreFinding& finding : found.findings) …
 //
 // The file is opened for reading, under a shared lock: several may look at one time, nobody while the store is open.
-// A check of something more (blocks of the grid) adds its kinds to StoreFault, and a function to inspect_store() that
-// appends to `findings`.
+// A check of something more (blocks that a layer above refers to) adds its kinds to StoreFault, and a function to
+// find_faults() that appends to the findings.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "io/storage.h"
+#include "lsm/grid_inspection.h"
 #include "lsm/superblock_quorums.h"
 #include "runtime/task.h"
 
@@ -38,6 +39,12 @@ enum class StoreFault : uint8_t {
   zone_cut,  ///< the file ends before a zone that must be there as a whole
   storage_size,  ///< the checkpoint ends where none can
   storage_cut,  ///< the file ends before the checkpoint does
+  trailer_copy,  ///< one of two copies of a block of a trailer; the other one is whole
+  trailer_block,  ///< of a trailer, without a whole copy: the store does not open
+  trailer,  ///< its blocks are whole, and no chain: the store does not open
+  free_set,  ///< the trailers hold no free set: the store does not open
+  storage_end,  ///< the checkpoint ends elsewhere than its highest acquired block
+  block_misplaced,  ///< a whole block of this store lies where another one belongs
 };
 const char* name_of(StoreFault fault) noexcept;
 
@@ -48,6 +55,11 @@ struct StoreFinding {
   std::optional<uint32_t> slot;  ///< of the superblock
   const char* zone = "";
   bool is_healed_by_open = false;
+  std::optional<uint64_t> address;  ///< of a block of the grid
+  uint64_t address_other = 0;  ///< of the other copy of a trailer's block; where a misplaced block belongs
+  std::optional<TrailerKind> trailer;
+  BlockFault block_fault = BlockFault::none;
+  TrailerFault trailer_fault = TrailerFault::none;
 };
 
 /// Moved, and not copied: slots and choice refer to the copies.
@@ -70,6 +82,7 @@ struct StoreInspection {
   std::vector<Superblock> copies;  ///< by slot; of no meaning where the slot has a fault
   SuperblockSlots slots{};
   SuperblockChoice choice;
+  std::optional<GridInspection> grid;  ///< where a version wins, and unless it was not to be looked at
   std::vector<StoreFinding> findings;  ///< empty: the store is whole
 };
 
@@ -77,17 +90,18 @@ struct StoreInspectionOptions {
   std::optional<ClusterId> cluster{};  ///< the one that must be found; without it, whichever there is
   Direct direct = Direct::require;
   LockOptions lock{.wait_max = Duration::zero()};
+  GridLook grid = GridLook::trailers;
 };
 static_assert(std::is_trivially_destructible_v<StoreInspectionOptions>);
 
-/// Errors: those of Storage::open and Storage::read, unreadable sectors excepted. What is wrong with the store is no
-/// error, but a finding. Suspends.
+/// Errors: those of Storage::open and Storage::read, unreadable sectors excepted; ENOMEM. What is wrong with the store
+/// is no error, but a finding. Suspends.
 Task<Result<StoreInspection>> inspect_store(std::string path, StoreInspectionOptions options = {});
 
-/// The same of what is open, whose first zone is superblock_zone_of(0). Without the findings. Suspends.
+/// The same of what is open, whose first zone is superblock_zone_of(0). Without the grid, and the findings. Suspends.
 Task<Result<StoreInspection>> look_at(Storage& storage, std::optional<ClusterId> cluster = {});
 
-/// Everything wrong that the slots and the sizes show. No I/O.
+/// Everything wrong that the slots, the sizes and the grid show. No I/O.
 std::vector<StoreFinding> find_faults(const StoreInspection& inspection);
 
 }  // namespace spindle

@@ -61,9 +61,10 @@ Task<Result<void>> run_format(std::string path, SuperblockFormat format, StoreFo
   co_return Result<void>();
 }
 
-Task<Result<void>> run_inspection(std::string path, StoreInspection* into) {
+Task<Result<void>> run_inspection(std::string path, GridLook look, StoreInspection* into) {
   StoreInspectionOptions options;
   options.lock = lock_wait;
+  options.grid = look;
   *into = co_await ok(inspect_store(path, options));
   co_return Result<void>();
 }
@@ -71,7 +72,7 @@ Task<Result<void>> run_inspection(std::string path, StoreInspection* into) {
 /// What will be lost; while it is still there.
 void announce_overwrite(Loop& loop, const Options& options) {
   StoreInspection found;
-  const Result<void> inspected = run(loop, run_inspection, options.path, &found);
+  const Result<void> inspected = run(loop, run_inspection, options.path, GridLook::none, &found);
   if (!inspected.has_value() || found.content == StoreContent::nothing) return;
   StoreFormer former;
   former.content = found.content;
@@ -107,9 +108,10 @@ int run_format_command(Loop& loop, const Options& options) {
 
 int run_look_command(Loop& loop, const Options& options) {
   StoreInspection found;
-  const Result<void> done = run(loop, run_inspection, options.path, &found);
-  if (!done.has_value()) return say_of(options, explain(done.error(), found.is_device), status_not_looked);
   const bool verifies = options.command == Command::verify;
+  const GridLook look = verifies || options.blocks ? GridLook::blocks : GridLook::trailers;
+  const Result<void> done = run(loop, run_inspection, options.path, look, &found);
+  if (!done.has_value()) return say_of(options, explain(done.error(), found.is_device), status_not_looked);
   const bool has_store = found.content == StoreContent::store && found.has_version();
   const bool is_well = verifies ? found.findings.empty() : has_store;
   std::string text;

@@ -103,15 +103,98 @@ json findings_of(const StoreInspection& found) {
     json one = {{"fault", name_of(finding.fault)},
                 {"zone", finding.zone},
                 {"slot", nullptr},
+                {"address", nullptr},
                 {"offset", finding.offset},
                 {"size", finding.size},
                 {"healed_by_open", finding.is_healed_by_open},
                 {"meaning", meaning_of(finding, found)},
                 {"remedy", remedy_of(finding, found)}};
     if (finding.slot.has_value()) one["slot"] = *finding.slot;
+    if (finding.address.has_value()) one["address"] = *finding.address;
     findings.push_back(std::move(one));
   }
   return findings;
+}
+
+json object_of(const TrailerInspection& trailer) {
+  json blocks = json::array();
+  for (const TrailerBlock& block : trailer.blocks) {
+    json one = {{"index", block.index},
+                {"address", block.reference.address},
+                {"fault", name_of(block.fault)},
+                {"address_second", nullptr},
+                {"fault_second", nullptr}};
+    if (block.has_second()) one["address_second"] = block.reference.address_second;
+    if (block.has_second()) one["fault_second"] = name_of(block.fault_second);
+    blocks.push_back(std::move(one));
+  }
+  return {{"trailer", name_of(trailer.kind)},
+          {"fault", name_of(trailer.fault)},
+          {"read", trailer.is_read},
+          {"blocks", std::move(blocks)}};
+}
+
+json object_of(const GridPicture& picture) {
+  json acquired = json::array();
+  json released = json::array();
+  for (const GridCell& cell : picture.cells) {
+    acquired.push_back(cell.acquired_count);
+    released.push_back(cell.released_count);
+  }
+  return {
+      {"cell_blocks", picture.cell_blocks_count}, {"acquired", std::move(acquired)}, {"released", std::move(released)}};
+}
+
+json object_of(const BlockCensus& census) {
+  json types = json::object();
+  for (uint16_t type = 1; type <= block_types_count; ++type) {
+    types[name_of(static_cast<BlockType>(type))] = census.type_counts[type];
+  }
+  json faults = json::object();
+  for (size_t fault = 1; fault < census.fault_counts.size(); ++fault) {
+    if (census.fault_counts[fault] > 0) faults[name_of(static_cast<BlockFault>(fault))] = census.fault_counts[fault];
+  }
+  return {{"types", std::move(types)},
+          {"misplaced", census.misplaced_count},
+          {"not_whole", census.not_whole_count},
+          {"faults", std::move(faults)}};
+}
+
+json grid_of(const StoreInspection& found) {
+  if (!found.grid.has_value()) return nullptr;
+  const GridInspection& grid = *found.grid;
+  const GridCounts& counts = grid.counts;
+  json object = {{"trailers", {object_of(grid.acquired), object_of(grid.released)}},
+                 {"free_set_fault", nullptr},
+                 {"counts", nullptr},
+                 {"picture", nullptr},
+                 {"census", nullptr}};
+  if (grid.has_free_set) object["free_set_fault"] = name_of(grid.free_set.fault);
+  if (!grid.is_known()) return object;
+  object["counts"] = {{"blocks", counts.blocks_count},
+                      {"free", counts.free_count},
+                      {"acquired", counts.acquired_count},
+                      {"released", counts.released_count},
+                      {"trailer_blocks", counts.trailer_blocks_count},
+                      {"highest_acquired", counts.highest_address_acquired}};
+  object["picture"] = object_of(grid.picture);
+  if (grid.census.has_value()) object["census"] = object_of(*grid.census);
+  return object;
+}
+
+json notes_of(const StoreInspection& found) {
+  json notes = json::array();
+  if (!found.grid.has_value() || !found.grid->census.has_value()) return notes;
+  const StoreConfiguration& configuration = found.winner()->configuration;
+  for (const CensusBlock& block : found.grid->census->not_whole) {
+    const uint64_t offset = layout_of(configuration).grid_begin + (block.address - 1) * configuration.block_size;
+    notes.push_back({{"fault", name_of(block.fault)},
+                     {"address", block.address},
+                     {"offset", offset},
+                     {"size", configuration.block_size},
+                     {"meaning", meaning_of(block)}});
+  }
+  return notes;
 }
 
 json head_of(const char* command, const std::string& path, const StoreInspection& found) {
@@ -161,15 +244,19 @@ std::string inspect_json(const std::string& path, const StoreInspection& found) 
     object["zones"] = zones_of(found.winner()->configuration);
     object["state"] = object_of(found.winner()->state);
   }
+  object["grid"] = grid_of(found);
   object["findings"] = findings_of(found);
+  object["notes"] = notes_of(found);
   return text_of(object);
 }
 
 std::string verify_json(const std::string& path, const StoreInspection& found) {
   json object = head_of("verify", path, found);
   object["whole"] = found.findings.empty();
-  object["checked"] = {"superblock", "zones", "storage size"};
+  object["checked"] = checked_in(found);
+  object["grid"] = grid_of(found);
   object["findings"] = findings_of(found);
+  object["notes"] = notes_of(found);
   return text_of(object);
 }
 

@@ -146,8 +146,9 @@ Options parse_options(int argument_count, const char* const* arguments) {
   app.require_subcommand(1);
   CLI::App* const format = add_format(app, options, words);
   CLI::App* const inspect =
-      app.add_subcommand("inspect", "show the superblock, and which version wins; changes nothing");
+      app.add_subcommand("inspect", "show the superblock, which version wins, and the free set; changes nothing");
   add_common(*inspect, options);
+  inspect->add_flag("--blocks", options.blocks, "read all blocks in use, and count them by type");
   CLI::App* const verify = app.add_subcommand("verify", "say what is damaged; changes nothing");
   add_common(*verify, options);
   try {

@@ -19,6 +19,7 @@ struct Options {
   std::optional<ClusterId> cluster;  ///< format: none: to be drawn
   bool force = false;
   bool json = false;
+  bool blocks = false;  ///< inspect: read all blocks in use
   std::string help;
   std::string failure;  ///< wrong usage, in one line; empty: all is well
 };

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 
 #include "lsm/store_layout.h"
@@ -100,6 +101,66 @@ std::string findings_text(const StoreInspection& found) {
   return text;
 }
 
+std::string counts_text(const GridCounts& counts) {
+  std::string text = row("blocks", std::to_string(counts.blocks_count));
+  text += row("free", std::to_string(counts.free_count));
+  const std::string highest =
+      counts.highest_address_acquired == 0 ? "" : ", the highest is " + std::to_string(counts.highest_address_acquired);
+  text += row("in use", std::to_string(counts.acquired_count) + highest);
+  text += row("of them", std::to_string(counts.released_count) + " released, " +
+                             std::to_string(counts.trailer_blocks_count) + " of trailers");
+  return text;
+}
+
+/// Rows with the address that each begins with.
+std::string picture_text(const GridInspection& grid) {
+  const GridPicture& picture = grid.picture;
+  const std::string size = std::to_string(picture.cell_blocks_count);
+  std::string text = "free set, " + size + (picture.cell_blocks_count == 1 ? " block" : " blocks") + " a character\n";
+  text += "  in use: ' ' none  '.' < 1/4  ':' < 1/2  '+' < 3/4  '#' < 1  '@' all; 'r': all of it was released\n";
+  for (size_t begin = 0; begin < picture.cells.size(); begin += GridPicture::row_cells_count) {
+    const size_t end = std::min(begin + GridPicture::row_cells_count, picture.cells.size());
+    char front[40];
+    std::snprintf(front, sizeof(front), "  %12llu |",
+                  static_cast<unsigned long long>(begin * picture.cell_blocks_count + 1));
+    text += front;
+    for (size_t index = begin; index < end; ++index) {
+      text += mark_of(picture.cells[index], blocks_in_cell(grid, index));
+    }
+    text += "|\n";
+  }
+  return text;
+}
+
+std::string census_text(const BlockCensus& census) {
+  std::string text = "blocks by type";
+  for (uint16_t type = 1; type <= block_types_count; ++type) {
+    text += std::string(type == 1 ? "  " : ", ") + name_of(static_cast<BlockType>(type)) + " " +
+            std::to_string(census.type_counts[type]);
+  }
+  return text + ", not whole " + std::to_string(census.not_whole_count) + "\n";
+}
+
+std::string notes_text(const StoreInspection& found) {
+  if (!found.grid.has_value() || !found.grid->census.has_value()) return "";
+  const BlockCensus& census = *found.grid->census;
+  if (census.not_whole.empty()) return "";
+  std::string text = "notes\n";
+  for (const CensusBlock& block : census.not_whole) {
+    text += "  block " + std::to_string(block.address) + ": " + name_of(block.fault) + ": " + meaning_of(block) + "\n";
+  }
+  const uint64_t unlisted_count = census.not_whole_count - census.not_whole.size();
+  return unlisted_count == 0 ? text : text + "  and " + std::to_string(unlisted_count) + " more\n";
+}
+
+std::string grid_text(const StoreInspection& found) {
+  if (!found.grid.has_value()) return "";
+  if (!found.grid->is_known()) return row("free set", "lost: see the damage");
+  std::string text = counts_text(found.grid->counts) + picture_text(*found.grid);
+  if (found.grid->census.has_value()) text += census_text(*found.grid->census);
+  return text;
+}
+
 std::string head_text(const std::string& path, const StoreInspection& found) {
   return row("file", path) + row(found.is_device ? "device has" : "file has", bytes_text(found.file_size)) +
          row("content", name_of(found.content));
@@ -126,17 +187,20 @@ std::string inspect_text(const std::string& path, const StoreInspection& found) 
   if (found.content == StoreContent::store) text += row(found.has_version() ? "wins" : "error", explain_choice(found));
   if (found.winner() != nullptr) {
     text += row("cluster", text_of(found.winner()->cluster)) + configuration_text(found.winner()->configuration) +
-            state_text(found.winner()->state);
+            state_text(found.winner()->state) + grid_text(found);
   }
   if (found.has_version() && found.content == StoreContent::store) text += row("open repairs", repairs_text(found));
   if (!found.findings.empty()) text += "damage\n" + findings_text(found);
-  return text;
+  return text + notes_text(found);
 }
 
 std::string verify_text(const std::string& path, const StoreInspection& found) {
   std::string text = head_text(path, found);
-  if (found.findings.empty()) return text + row("whole", "superblock, zones, storage size");
-  return text + "damage\n" + findings_text(found);
+  std::string checked;
+  for (const char* const name : checked_in(found)) checked += (checked.empty() ? "" : ", ") + std::string(name);
+  text += row(found.findings.empty() ? "whole" : "checked", checked);
+  if (!found.findings.empty()) text += "damage\n" + findings_text(found);
+  return text + notes_text(found);
 }
 
 }  // namespace spindle::store

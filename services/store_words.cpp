@@ -84,6 +84,92 @@ std::string explain_slot(const StoreFinding& finding, const StoreInspection& fou
   return "not the copy that belongs there: " + verdict;
 }
 
+std::string explain_block(BlockFault fault) {
+  switch (fault) {
+    case BlockFault::none: return "whole";
+    case BlockFault::unreadable: return "it can't be read";
+    case BlockFault::header_checksum: return "its header is torn, rotten, or was never written";
+    case BlockFault::protocol: return "of another version of the layout";
+    case BlockFault::command: return "no block";
+    case BlockFault::size: return "a size that no block can have";
+    case BlockFault::type: return "of no type that there is";
+    case BlockFault::reserved: return "a reserved byte is not zero";
+    case BlockFault::cluster: return "of another cluster";
+    case BlockFault::address: return "another block lies there, or its address is none";
+    case BlockFault::version: return "another version of it, an older one as a rule: a write got lost";
+    case BlockFault::type_expected: return "of another type";
+    case BlockFault::body_checksum: return "its body is torn, or rotten";
+    case BlockFault::padding: return "what is behind its body is not zero";
+  }
+  return "";
+}
+
+std::string explain_trailer(TrailerFault fault) {
+  switch (fault) {
+    case TrailerFault::none: return "whole";
+    case TrailerFault::reference: return "the superblock refers to a stream that can't be";
+    case TrailerFault::kind: return "a block of another stream is in it";
+    case TrailerFault::reserved: return "a reserved byte of a block is not zero";
+    case TrailerFault::offset: return "a block has more or less of the stream than its place says";
+    case TrailerFault::previous: return "its blocks are more or fewer than its size says";
+    case TrailerFault::checksum: return "the stream as a whole has another checksum";
+  }
+  return "";
+}
+
+std::string explain_free_set(const FreeSetOpened& opened) {
+  switch (opened.fault) {
+    case FreeSetFault::none: return "whole";
+    case FreeSetFault::acquired_encoding:
+      return std::string("the acquired blocks are encoded wrong: ") + name_of(opened.encoding);
+    case FreeSetFault::acquired_beyond_end: return "a block beyond the last one is acquired";
+    case FreeSetFault::released_encoding:
+      return std::string("the released blocks are encoded wrong: ") + name_of(opened.encoding);
+    case FreeSetFault::released_not_acquired: return "a block is released that is not acquired";
+    case FreeSetFault::trailers_count: return "more blocks of trailers than there can be";
+    case FreeSetFault::trailer_address: return "a block of a trailer has no address of the grid";
+    case FreeSetFault::trailer_acquired: return "a block of a trailer is in the set, or named twice";
+  }
+  return "";
+}
+
+std::string trailer_name_of(const StoreFinding& finding) {
+  return std::string("the trailer ") + name_of(finding.trailer.value_or(TrailerKind::blocks_acquired));
+}
+
+/// Of what was found in the grid.
+std::string explain_in_grid(const StoreFinding& finding, const StoreInspection& found) {
+  const std::string other = std::to_string(finding.address_other);
+  switch (finding.fault) {
+    case StoreFault::trailer_copy:
+      return "a copy of a block of " + trailer_name_of(finding) + " is bad: " + explain_block(finding.block_fault) +
+             "; the other one, block " + other + ", is whole";
+    case StoreFault::trailer_block:
+      return "the store does not open: a block of " + trailer_name_of(finding) +
+             " is lost: " + explain_block(finding.block_fault) +
+             (finding.address_other == 0 ? "; it has no other copy" : "; its other copy, block " + other + ", is bad");
+    case StoreFault::trailer:
+      return "the store does not open: " + trailer_name_of(finding) + ": " + explain_trailer(finding.trailer_fault);
+    case StoreFault::free_set:
+      return "the store does not open: its free set: " +
+             explain_free_set(found.grid.has_value() ? found.grid->free_set : FreeSetOpened());
+    case StoreFault::storage_end:
+      return "the checkpoint says that it ends at " + std::to_string(found.winner()->state.storage_size) +
+             ", which is not where its highest block in use ends";
+    case StoreFault::block_misplaced:
+      return "a whole block that belongs at block " + other + ": a write went astray, and what belongs here is gone";
+    case StoreFault::no_store:
+    case StoreFault::half_formatted:
+    case StoreFault::no_version:
+    case StoreFault::copy:
+    case StoreFault::leftover:
+    case StoreFault::zone_cut:
+    case StoreFault::storage_size:
+    case StoreFault::storage_cut: break;
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string text_of(const ClusterId& cluster) { return hex_of(cluster.high) + ":" + hex_of(cluster.low); }
@@ -126,6 +212,12 @@ std::string meaning_of(const StoreFinding& finding, const StoreInspection& found
              ", where no block ends";
     case StoreFault::storage_cut:
       return "the file ends before the checkpoint does, at " + std::to_string(found.winner()->state.storage_size);
+    case StoreFault::trailer_copy:
+    case StoreFault::trailer_block:
+    case StoreFault::trailer:
+    case StoreFault::free_set:
+    case StoreFault::storage_end:
+    case StoreFault::block_misplaced: return explain_in_grid(finding, found);
   }
   return "";
 }
@@ -140,9 +232,19 @@ std::string remedy_of(const StoreFinding& finding, const StoreInspection& found)
     case StoreFault::zone_cut:
       return found.is_device ? "a device that is as large as the one that was formatted"
                              : "restore it from another machine, or a backup";
+    case StoreFault::trailer_copy:
+      return found.grid.has_value() && found.grid->is_known() && found.has_version()
+                 ? "scrubbing writes it anew; the next checkpoint has other trailers"
+                 : "nothing, while the store does not open";
+    case StoreFault::storage_end:
+      return "the next checkpoint; no disk does that: whoever wrote the store has a bug, and should know";
     case StoreFault::no_version:
     case StoreFault::storage_size:
-    case StoreFault::storage_cut: return "restore it from another machine, or a backup";
+    case StoreFault::storage_cut:
+    case StoreFault::trailer_block:
+    case StoreFault::trailer:
+    case StoreFault::free_set:
+    case StoreFault::block_misplaced: return "restore it from another machine, or a backup";
   }
   return "";
 }
@@ -150,6 +252,9 @@ std::string remedy_of(const StoreFinding& finding, const StoreInspection& found)
 std::string place_of(const StoreFinding& finding) {
   const std::string range = std::to_string(finding.size) + " bytes at " + std::to_string(finding.offset);
   if (finding.slot.has_value()) return "superblock, slot " + std::to_string(*finding.slot) + ", " + range;
+  if (finding.address.has_value()) {
+    return std::string(finding.zone) + ", block " + std::to_string(*finding.address) + ", " + range;
+  }
   return *finding.zone == '\0' ? range : std::string(finding.zone) + ", " + range;
 }
 
@@ -165,6 +270,33 @@ std::string text_of(const StoreFormer& former) {
     case StoreContent::other: return "what was no store" + size;
   }
   return "";
+}
+
+std::vector<const char*> checked_in(const StoreInspection& found) {
+  std::vector<const char*> checked{"superblock", "zones", "storage size"};
+  if (!found.grid.has_value()) return checked;
+  checked.push_back("trailers");
+  if (found.grid->has_free_set) checked.push_back("free set");
+  if (found.grid->census.has_value()) checked.push_back("blocks");
+  return checked;
+}
+
+std::string meaning_of(const CensusBlock& block) {
+  return explain_block(block.fault) +
+         "; acquired and never written, or damaged: nothing refers to it, so nothing says which";
+}
+
+char mark_of(const GridCell& cell, uint64_t blocks_count) noexcept {
+  if (cell.acquired_count == 0) return ' ';
+  if (cell.acquired_count == cell.released_count) return 'r';
+  if (cell.acquired_count == blocks_count) return '@';
+  constexpr char marks[] = {'.', ':', '+', '#'};
+  return marks[cell.acquired_count * 4 / blocks_count];
+}
+
+uint64_t blocks_in_cell(const GridInspection& grid, size_t index) noexcept {
+  const uint64_t cell_blocks_count = grid.picture.cell_blocks_count;
+  return std::min(cell_blocks_count, grid.counts.blocks_count - index * cell_blocks_count);
 }
 
 std::vector<const Superblock*> versions_of(const StoreInspection& found) {

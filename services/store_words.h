@@ -25,8 +25,18 @@ std::string meaning_of(const StoreFinding& finding, const StoreInspection& found
 /// … what heals it.
 std::string remedy_of(const StoreFinding& finding, const StoreInspection& found);
 
-/// "slot 3" or "journal", with the place in the file.
+/// "slot 3", "journal", or "block 12", with the place in the file.
 std::string place_of(const StoreFinding& finding);
+
+/// What was looked at.
+std::vector<const char*> checked_in(const StoreInspection& found);
+/// Why a block that nothing refers to is not counted with the others. One line.
+std::string meaning_of(const CensusBlock& block);
+/// How full it is, in a character: ' ' nothing is in use, '.' less than a quarter, ':' less than half, '+' less than
+/// three quarters, '#' less than all, '@' all; 'r': all that is in use was released.
+char mark_of(const GridCell& cell, uint64_t blocks_count) noexcept;
+/// Blocks of that cell: the last one may have less than the others.
+uint64_t blocks_in_cell(const GridInspection& grid, size_t index) noexcept;
 
 /// What a format has overwritten; empty: nothing.
 std::string text_of(const StoreFormer& former);

@@ -1,5 +1,6 @@
 // Checkpoints of a grid: what opens after a crash at any step of one, damaged trailers, and misuse.
 #include <algorithm>
+#include <array>
 #include <string>
 
 #include "io/sim/crash_images.h"
@@ -369,6 +370,59 @@ TEST_CASE("the blocks of the trailers are scrubbed as any others") {
   REQUIRE(disk.run(scrub_trailers, &summary).has_value());
   CHECK(summary.blocks_count == 2);
   CHECK(summary.healed_count == 1);
+}
+
+// ---- references with checksums that fit, and addresses that can't be
+
+struct alignas(sector_size) AlignedBlock {
+  std::array<std::byte, grid_block_size> bytes{};
+};
+
+/// Gives the block in the second place another first address; how to refer to it.
+BlockReference readdress(StoreDisk& disk, const BlockReference& reference, uint64_t address) {
+  AlignedBlock block;
+  disk.file().read(disk.offset_of(reference.address_second), block.bytes);
+  block_header_of(std::span<std::byte>(block.bytes)).address = address;
+  const BlockReference changed = seal_block(block.bytes);
+  disk.file().damage(disk.offset_of(reference.address_second), block.bytes);
+  return changed;
+}
+
+Task<Result<void>> refer_to(OpenStore& store, BlockReference last) {
+  CheckpointState state = store.superblock.working().state;
+  state.blocks_acquired.last = last;
+  state.op += 1;
+  co_await ok(store.superblock.update(state));
+  co_return Result<void>();
+}
+
+TEST_CASE("a trailer whose block names a first address beyond the grid does not open, and nothing is written there") {
+  for (const uint64_t address : {uint64_t{65}, uint64_t{1} << 60}) {
+    StoreDisk disk;
+    TwoCheckpoints made;
+    REQUIRE(disk.run(make_first, &made).has_value());
+    References blocks;
+    GridCounters counters;
+    REQUIRE(disk.run(note_trailers, &blocks, &counters).has_value());
+    REQUIRE(disk.run(refer_to, readdress(disk, blocks[0], address)).has_value());
+    GridOpened found;
+    CHECK_FALSE(disk.run_and_tell(&found, note_trailers, &blocks, &counters).has_value());
+    CHECK(found.fault.block.fault == BlockFault::address);
+  }
+}
+
+TEST_CASE("scrubbing heals nothing at an address that is no block of the grid") {
+  StoreDisk disk;
+  References references;
+  REQUIRE(disk.run(put_pairs, &references).has_value());
+  references[0] = readdress(disk, references[0], 65);
+  references[1].address_second = 65;
+  ListedBlocks blocks(references);
+  ScrubSummary summary;
+  REQUIRE(disk.run(scrub_blocks, &blocks, &summary).has_value());
+  CHECK(summary.blocks_count == 5);
+  CHECK(summary.healed_count == 0);
+  CHECK(summary.lost_count == 2);
 }
 
 }  // namespace

@@ -161,7 +161,7 @@ TEST_CASE("a device must reach to the end of the grid, and a file need not") {
 
 TEST_CASE("every fault and content has a name of its own") {
   std::vector<std::string> names;
-  for (int fault = 0; fault <= static_cast<int>(StoreFault::storage_cut); ++fault) {
+  for (int fault = 0; fault <= static_cast<int>(StoreFault::block_misplaced); ++fault) {
     names.emplace_back(name_of(static_cast<StoreFault>(fault)));
   }
   for (int content = 1; content <= static_cast<int>(StoreContent::other); ++content) {

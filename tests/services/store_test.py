@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """spindle-store, seen from outside: each command, each refusal, text and JSON, exit statuses, damage, kill -9.
 
-    store_test.py SPINDLE_STORE
+    store_test.py SPINDLE_STORE MAKE_STORE
 
 Each case runs in an empty folder of its own, below the current one: a build folder is on a disk with direct I/O. What
 needs root (file systems of its own, another user) is skipped without it; with SPINDLE_NO_SKIP=1 a skip is a failure.
@@ -23,11 +23,13 @@ import time
 import unittest
 
 PROGRAM = str(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else 'spindle-store').resolve())
+MAKE_STORE = str(pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else 'make-store').resolve())
 KIB, MIB = 1 << 10, 1 << 20
 SLOT, SECTOR, ZONE = 64 * KIB, 4096, 512 * KIB
 MARK_OFFSET = ZONE - 2 * SECTOR
 CLUSTER = '99aabbccddeeff00:1122334455667788'
 NOBODY = 65534
+CHECKED = ['superblock', 'zones', 'storage size', 'trailers', 'free set', 'blocks']
 
 
 class StoreCase(unittest.TestCase):
@@ -115,9 +117,15 @@ class Formats(StoreCase):
         self.assertEqual(found['versions'], [{'sequence': 1, 'checksum': checksum, 'cluster': CLUSTER, 'copies': 6,
                                               'votes': 6, 'read_quorum': 3, 'write_quorum': 4, 'wins': True}])
         whole = self.look('verify')
+        grid = whole.pop('grid')
         self.assertEqual(whole, {'command': 'verify', 'file': str(self.store), 'file_size': ZONE + MIB,
-                                 'block_device': False, 'content': 'store', 'whole': True,
-                                 'checked': ['superblock', 'zones', 'storage size'], 'findings': []})
+                                 'block_device': False, 'content': 'store', 'whole': True, 'checked': CHECKED,
+                                 'findings': [], 'notes': []})
+        blocks = configuration['blocks_max']
+        self.assertEqual(grid['counts'], {'blocks': blocks, 'free': blocks, 'acquired': 0, 'released': 0,
+                                          'trailer_blocks': 0, 'highest_acquired': 0})
+        self.assertEqual(grid['picture'], {'cell_blocks': 1, 'acquired': [0] * blocks, 'released': [0] * blocks})
+        self.assertEqual(found['grid'], {**grid, 'census': None})
 
     def test_the_text_says_the_same(self):
         done = self.run_well('format', 'store', '--size', '16M', '--cluster', CLUSTER)
@@ -449,6 +457,149 @@ class Damage(StoreCase):
                 self.assertEqual(self.run_program(command, 'store').returncode, done.returncode)
 
 
+class Blocks(StoreCase):
+    """A store with blocks of 4 KiB in it: 40 values, of which 10 have a second address; 8 of the 40 are released."""
+    BLOCK = 4 * KIB
+    VALUES = 40
+
+    def setUp(self):
+        super().setUp()
+        self.format('--cluster', CLUSTER, '--block-size', '4k', '--journal-size', '8k')
+        subprocess.run([MAKE_STORE, self.store, str(self.VALUES)], check=True, timeout=60)
+        self.whole = self.store.read_bytes()
+        self.grid = self.look()['grid']
+        self.trailers = [trailer['blocks'][0] for trailer in self.grid['trailers']]
+
+    def offset_of(self, address):
+        return ZONE + 2 * SECTOR + (address - 1) * self.BLOCK
+
+    def block_at(self, address):
+        return self.whole[self.offset_of(address):self.offset_of(address) + self.BLOCK]
+
+    def damage(self, address, byte=300):
+        place = self.offset_of(address) + byte
+        self.write_at(place, bytes([self.whole[place] ^ 4]))
+
+    def heal(self):
+        self.store.write_bytes(self.whole)
+
+    def test_what_is_in_it_is_counted_and_painted(self):
+        counts, picture = self.grid['counts'], self.grid['picture']
+        blocks = (16 * MIB - ZONE - 2 * SECTOR) // self.BLOCK
+        # Both checkpoints have two trailers of one block with a copy, but that the first one has released nothing.
+        self.assertEqual(counts['trailer_blocks'], 4)
+        self.assertEqual(counts['acquired'] + counts['free'], counts['blocks'])
+        self.assertEqual((counts['blocks'], counts['acquired']), (blocks, 50 + 4 + 2))
+        self.assertEqual(counts['released'], 8 + sum(number % 4 == 3 for number in range(4, 40, 5)) + 2)
+        self.assertEqual(sum(picture['acquired']), counts['acquired'])
+        self.assertEqual(sum(picture['released']), counts['released'] + counts['trailer_blocks'])
+        self.assertEqual(picture['cell_blocks'], -(-blocks // 1024))
+        self.assertIsNone(self.grid['census'])
+        found = self.look('verify')
+        self.assertEqual((found['whole'], found['checked'], found['notes']), (True, CHECKED, []))
+        census = found['grid']['census']
+        self.assertEqual(census['types'], {'free_set': 4, 'manifest': 0, 'index': 0,
+                                           'value': 50 + 2 - counts['released']})
+        self.assertEqual((census['not_whole'], census['misplaced']), (0, 0))
+        self.assertEqual(json.loads(self.run_well('inspect', 'store', '--blocks', '--json').stdout)['grid'],
+                         found['grid'])
+
+    def test_the_text_has_the_picture(self):
+        text = self.run_well('inspect', 'store').stdout
+        rows = [line for line in text.splitlines() if line.endswith('|')]
+        cell = self.grid['picture']['cell_blocks']
+        self.assertEqual([int(row.split('|')[0]) for row in rows], list(range(1, self.grid['counts']['blocks'], 64 * cell)))
+        marks = ''.join(row.split('|', 1)[1][:-1] for row in rows)
+        self.assertEqual(len(marks), len(self.grid['picture']['acquired']))
+        for mark, acquired, released in zip(marks, self.grid['picture']['acquired'], self.grid['picture']['released']):
+            expected = ' ' if acquired == 0 else 'r' if acquired == released else '@' if acquired == cell else '.:+#'
+            self.assertIn(mark, expected)
+        self.assertNotIn('blocks by type', text)
+        self.assertIn('value', self.run_well('inspect', 'store', '--blocks').stdout)
+        self.assertIn('trailers, free set, blocks', self.run_well('verify', 'store').stdout)
+
+    def test_a_bad_copy_of_a_trailer_is_found_and_says_what_heals_it(self):
+        for trailer in self.trailers:
+            for which, healed in (('address', True), ('address_second', False)):
+                self.damage(trailer[which])
+                found = self.look('verify', 1)
+                self.assertEqual(len(found['findings']), 1)
+                finding = found['findings'][0]
+                self.assertEqual((finding['fault'], finding['zone'], finding['address'], finding['offset'],
+                                  finding['size'], finding['healed_by_open']),
+                                 ('trailer copy', 'grid', trailer[which], self.offset_of(trailer[which]), self.BLOCK,
+                                  healed))
+                self.assertEqual(found['checked'], CHECKED)
+                text = self.run_well('verify', 'store', status=1).stdout
+                self.assertIn(f'block {trailer[which]}, {self.BLOCK} bytes at {finding["offset"]}: trailer copy', text)
+                self.assertIn('next open' if healed else 'scrubbing', text)
+                self.look('inspect')  # there is a version to go on with
+                self.heal()
+
+    def test_a_lost_trailer_is_found_and_nothing_is_said_of_the_blocks(self):
+        for trailer in self.trailers:
+            self.damage(trailer['address'])
+            self.damage(trailer['address_second'], 10)
+            found = self.look('verify', 1)
+            self.assertEqual([finding['fault'] for finding in found['findings']], ['trailer block'] * 2)
+            self.assertEqual(found['checked'], CHECKED[:4])
+            self.assertEqual((found['grid']['counts'], found['grid']['picture']), (None, None))
+            self.assertIn('does not open', found['findings'][0]['meaning'])
+            self.assertIn('backup', found['findings'][0]['remedy'])
+            self.assertIn('free set        lost', self.run_well('inspect', 'store').stdout)
+            self.assertNotEqual(subprocess.run([MAKE_STORE, self.store, '1'], capture_output=True).returncode, 0)
+            self.heal()
+
+    def test_a_block_that_is_not_whole_is_a_note_and_no_damage(self):
+        self.damage(1)
+        self.damage(2, 10)
+        self.write_at(self.offset_of(3), bytes(self.BLOCK))
+        found = self.look('verify')
+        self.assertTrue(found['whole'])
+        self.assertEqual([(note['address'], note['fault'], note['offset']) for note in found['notes']],
+                         [(1, 'body_checksum', self.offset_of(1)), (2, 'header_checksum', self.offset_of(2)),
+                          (3, 'header_checksum', self.offset_of(3))])
+        self.assertEqual(found['grid']['census']['faults'], {'header_checksum': 2, 'body_checksum': 1})
+        self.assertIn('nothing says which', self.run_well('verify', 'store').stdout)
+
+    def test_a_block_in_the_place_of_another_is_damage(self):
+        self.write_at(self.offset_of(2), self.block_at(1))
+        findings = self.look('verify', 1)['findings']
+        self.assertEqual([(finding['fault'], finding['address'], finding['offset']) for finding in findings],
+                         [('block misplaced', 2, self.offset_of(2))])
+        self.assertIn('belongs at block 1', findings[0]['meaning'])
+
+    def test_a_file_that_was_cut_is_found(self):
+        os.truncate(self.store, self.offset_of(self.grid['counts']['highest_acquired']))
+        faults = [finding['fault'] for finding in self.look('verify', 1)['findings']]
+        self.assertEqual(faults[0], 'storage cut')
+        self.look('inspect')
+
+    def test_no_look_changes_anything(self):
+        self.damage(self.trailers[0]['address'])
+        before, changed = self.store.read_bytes(), self.store.stat().st_mtime_ns
+        for words in (('inspect',), ('inspect', '--blocks'), ('verify',)):
+            self.run_program(words[0], 'store', *words[1:])
+        self.assertEqual((self.store.read_bytes(), self.store.stat().st_mtime_ns), (before, changed))
+
+    def test_rubbish_in_the_blocks_ends_in_an_answer(self):
+        chance = random.Random(20261122)
+        highest = self.grid['counts']['highest_acquired']
+        for _ in range(40):
+            self.heal()
+            for _ in range(chance.randrange(1, 6)):
+                address = chance.choice((chance.randrange(1, highest + 1),
+                                         *(trailer['address'] for trailer in self.trailers)))
+                kind = chance.randrange(3)
+                if kind == 0:
+                    self.damage(address, chance.randrange(600))
+                else:
+                    content = self.block_at(chance.randrange(1, highest + 1)) if kind == 1 else bytes(self.BLOCK)
+                    self.write_at(self.offset_of(address), content)
+            found = self.run_program('verify', 'store', '--json')
+            self.assertEqual(found.returncode, 1 if json.loads(found.stdout)['findings'] else 0, found.stderr)
+
+
 class Kills(StoreCase):
     def test_after_kill_9_a_format_needs_no_force(self):
         chance = random.Random(7)
@@ -603,4 +754,4 @@ class Devices(StoreCase):
 
 
 if __name__ == '__main__':
-    unittest.main(argv=sys.argv[:1] + sys.argv[2:], verbosity=1)
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=1)

@@ -45,7 +45,7 @@ StoreInspection found_with(SuperblockError error) {
 
 TEST_CASE("each kind of damage has a meaning, a place and a remedy") {
   StoreInspection found = found_with(SuperblockError::none);
-  for (int fault = 0; fault <= static_cast<int>(StoreFault::storage_cut); ++fault) {
+  for (int fault = 0; fault <= static_cast<int>(StoreFault::block_misplaced); ++fault) {
     for (const bool is_healed : {false, true}) {
       StoreFinding finding;
       finding.fault = static_cast<StoreFault>(fault);
@@ -60,6 +60,52 @@ TEST_CASE("each kind of damage has a meaning, a place and a remedy") {
   for (const auto& text : {store::inspect_text("a", found), store::verify_text("a", found)}) {
     CHECK(std::count(text.begin(), text.end(), '\n') > 16);
   }
+}
+
+TEST_CASE("each way in which a block, a trailer or the free set can be bad is explained in words of its own") {
+  StoreInspection found = found_with(SuperblockError::none);
+  found.grid.emplace();
+  std::vector<std::string> lines;
+  for (int fault = 1; fault <= static_cast<int>(BlockFault::padding); ++fault) {
+    StoreFinding finding;
+    finding.fault = StoreFault::trailer_copy;
+    finding.block_fault = static_cast<BlockFault>(fault);
+    lines.push_back(store::meaning_of(finding, found));
+    CHECK(is_line(store::meaning_of(CensusBlock{1, finding.block_fault, 0})));
+  }
+  for (int fault = 1; fault <= static_cast<int>(TrailerFault::checksum); ++fault) {
+    StoreFinding finding;
+    finding.fault = StoreFault::trailer;
+    finding.trailer_fault = static_cast<TrailerFault>(fault);
+    lines.push_back(store::meaning_of(finding, found));
+  }
+  for (int fault = 1; fault <= static_cast<int>(FreeSetFault::trailer_acquired); ++fault) {
+    StoreFinding finding;
+    finding.fault = StoreFault::free_set;
+    found.grid->free_set.fault = static_cast<FreeSetFault>(fault);
+    lines.push_back(store::meaning_of(finding, found));
+  }
+  for (const std::string& line : lines) CHECK(is_line(line));
+  std::sort(lines.begin(), lines.end());
+  CHECK(std::unique(lines.begin(), lines.end()) == lines.end());
+}
+
+TEST_CASE("a cell of the picture tells none, quarters, all and released apart") {
+  CHECK(store::mark_of({0, 0}, 8) == ' ');
+  CHECK(store::mark_of({1, 0}, 8) == '.');
+  CHECK(store::mark_of({2, 0}, 8) == ':');
+  CHECK(store::mark_of({4, 1}, 8) == '+');
+  CHECK(store::mark_of({7, 6}, 8) == '#');
+  CHECK(store::mark_of({8, 7}, 8) == '@');
+  CHECK(store::mark_of({8, 8}, 8) == 'r');
+  CHECK(store::mark_of({1, 1}, 8) == 'r');
+  CHECK(store::mark_of({1, 0}, 1) == '@');
+  CHECK(store::mark_of({0, 0}, uint64_t{1} << 49) == ' ');
+  GridInspection grid;
+  grid.counts.blocks_count = 10;
+  grid.picture.cell_blocks_count = 4;
+  CHECK(store::blocks_in_cell(grid, 1) == 4);
+  CHECK(store::blocks_in_cell(grid, 2) == 2);
 }
 
 TEST_CASE("each reason why there is no version is explained, with a winner and without") {
