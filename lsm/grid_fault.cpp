@@ -39,6 +39,7 @@ std::string describe(const GridFault& fault) {
     if (address != 0) text += " of block " + std::to_string(address);
     return text;
   }
+  if (fault.free_set.fault == FreeSetFault::none) return "none";
   std::string text = std::string("free set: ") + name_of(fault.free_set.fault);
   if (fault.free_set.encoding != EwahFault::none) text += std::string(" (") + name_of(fault.free_set.encoding) + ")";
   return text;

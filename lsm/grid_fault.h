@@ -28,7 +28,7 @@ struct GridFault {
 
 /// `corrupt` or `lost_sectors`, with a name for the check that failed.
 Error error_of(BlockFault fault) noexcept;
-/// One line: "block 12: body_checksum; its copy 13: unreadable".
+/// One line: "block 12: body_checksum; its copy 13: unreadable"; "none" where nothing was found.
 std::string describe(const BlockReport& report);
 std::string describe(const GridFault& fault);
 

@@ -215,6 +215,22 @@ TEST_CASE("one bad copy of any block of a trailer heals when the store opens, tw
   }
 }
 
+TEST_CASE("a grid that opens has no fault, and says so; a file that was cut off is refused before anything is read") {
+  StoreDisk disk;
+  TwoCheckpoints made;
+  REQUIRE(disk.run(make_first, &made).has_value());
+  References blocks;
+  GridCounters counters;
+  GridOpened found;
+  REQUIRE(disk.run_and_tell(&found, note_trailers, &blocks, &counters).has_value());
+  CHECK(describe(found.fault) == "none");
+  disk.file().resize(disk.offset_of(blocks.back().address_second), 1'000'000);
+  disk.file().settle();
+  CHECK_FALSE(disk.run_and_tell(&found, note_trailers, &blocks, &counters).has_value());
+  REQUIRE_FALSE(found.opened.has_value());
+  CHECK(found.opened.error().code == ErrorCode::end_of_file);
+}
+
 TEST_CASE("a crash while a trailer is healed leaves one that opens") {
   CrashedCheckpoints crashed({});
   References blocks;
