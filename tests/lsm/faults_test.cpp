@@ -151,7 +151,8 @@ Task<Result<void>> live(StoreShape shape, Life* life, Program program, Args... a
   auto grid = Grid::create(storage, grid_zone, options_of(shape));
   OpenStore store{storage, superblock, **grid};
   GridOpened opened;
-  auto serving = with_scope(ScopeOptions{}, serve_grid<Program, Args...>, store, &opened, program, args...);
+  GridOpened* const into = &opened;  // what a scope is given by reference has to last
+  auto serving = with_scope(ScopeOptions{}, serve_grid<Program, Args...>, store, into, program, args...);
   const Result<void> served = co_await std::move(serving);
   life->is_open = opened.opened.has_value();
   life->op = superblock.working().state.op;
