@@ -19,10 +19,10 @@ Task<Result<void>> write_checkpoint(Grid& grid, SuperblockCopies& superblock, Ch
   const Result<void> updated = co_await superblock.update(state);
   if (updated.has_value()) {
     grid.checkpoint_durable();
-  } else {
-    grid.checkpoint_failed();
+    co_return updated;
   }
-  co_return updated;
+  grid.checkpoint_failed();
+  co_return Unexpected(Grid::error_after_encoding(updated.error()));
 }
 
 }  // namespace

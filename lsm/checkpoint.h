@@ -28,8 +28,8 @@ static_assert(std::is_trivially_destructible_v<CheckpointInput>);
 
 /// Result<void>: the store opens with all this from here on. No reservation is open; none is made, and nothing
 /// released, until it returns. A cancel is seen afterwards. Errors: ENOSPC, EDQUOT, EFBIG, where nothing has changed,
-/// and it may be tried again; after any other the former checkpoint opens, or this one, and the grid is `poisoned`.
-/// Suspends.
+/// and it may be tried again; after an error of a write the storage has stopped, and the former checkpoint opens,
+/// or this one. Suspends.
 Task<Result<void>> checkpoint(Grid& grid, SuperblockCopies& superblock, CheckpointInput input);
 
 }  // namespace spindle

@@ -31,10 +31,11 @@ bool is_valid(const GridOptions& options) noexcept {
   const bool has_block_size = options.block_size >= block_size_min && options.block_size <= block_size_max &&
                               options.block_size % sector_size == 0;
   const bool has_blocks = options.blocks_count > 0 && options.blocks_count <= FreeBlocks::blocks_count_max;
+  const bool has_log = options.log_blocks_max <= options.blocks_count;
   const bool has_limits =
       options.reads_max > 0 && options.writes_max > 0 && options.held_blocks_max > 0 && options.reservations_max > 0;
   const bool has_copies = options.metadata_copies_count == 1 || options.metadata_copies_count == 2;
-  return has_block_size && has_blocks && has_limits && has_copies &&
+  return has_block_size && has_blocks && has_limits && has_log && has_copies &&
          options.cache_blocks_count % BlockCache::ways_count == 0;
 }
 
@@ -61,7 +62,8 @@ Result<std::unique_ptr<Grid>> Grid::create(Storage& storage, ZoneIndex zone, con
   if (!pool.has_value()) return Unexpected(pool.error());
   auto cache = BlockCache::create(**pool, options.cache_blocks_count);
   if (!cache.has_value()) return Unexpected(cache.error());
-  const uint64_t own_max = 2 * trailer_max * options.metadata_copies_count;
+  // Two copies of each, whatever the option says: those that are there may be from other times.
+  const uint64_t own_max = 2 * trailer_max * 2;
   FreeSetOptions set_options;
   set_options.blocks_count = options.blocks_count;
   // The blocks of the trailers and no others: from the end of a checkpoint's writes to its durability nothing suspends.
@@ -91,7 +93,7 @@ Grid::Grid(Storage& storage, ZoneIndex zone, const GridOptions& options, Memory 
       reads_background_(background_part(options.reads_max)),
       writes_(options.writes_max),
       writes_background_(background_part(options.writes_max)) {
-  const size_t own_max = size_t{2} * trailer_acquired_.blocks_max() * options.metadata_copies_count;
+  const size_t own_max = size_t{2} * trailer_acquired_.blocks_max() * 2;
   addresses_.reserve(own_max);
   copies_.reserve(own_max);
   forfeits_deferred_.reserve(options.reservations_max);
@@ -129,6 +131,7 @@ Grid::Found Grid::look_up(const BlockReference& reference, BlockType type) noexc
 }
 
 BlockRef Grid::try_read(const BlockReference& reference, BlockType type) noexcept {
+  if (!is_block(reference.address)) return {};
   Found found = look_up(reference, type);
   if (found.fault != BlockFault::none) return {};
   return std::move(found.block);
@@ -206,6 +209,9 @@ Task<Result<void>> Grid::run_read(GridRead* read, GridPermit permit, BlockLease 
 
 Task<Result<void>> Grid::read_into(BlockReference reference, BlockType type, BlockLease& lease,
                                    GridReadOptions options) {
+  if (options.report != nullptr) *options.report = BlockReport{reference};
+  // From the look to the guard nothing else runs: no write begins.
+  while (GridWrite* const write = transfers_.find_write(reference)) co_await ok(write->wait_for_end());
   const GridGuard guard(transfers_, reference);
   GridPermit permit;
   co_await ok(admit_read(options.io_class, permit));
@@ -227,7 +233,7 @@ Task<Result<void>> Grid::read_verified(BlockExpected expected, std::span<std::by
   report.fault = first;
   if (first == BlockFault::none) co_return Result<void>();
   // A reference may come from a disk. One that names no block in the first place is bad as a whole.
-  const bool is_reference = is_block(reference.address);
+  const bool is_reference = is_block(reference.address) && reference.address != reference.address_second;
   if (reference.address_second == 0 || !is_reference) co_return Unexpected(error_of(first));
   const BlockFault second = co_await ok(read_and_verify(expected, reference.address_second, memory, io_class));
   report.fault_second = second;
@@ -290,6 +296,12 @@ Task<Result<void>> Grid::write_copy(uint64_t address, std::span<const std::byte>
   co_return written;
 }
 
+// What was released is still referred to by the checkpoint to which a crash leads back.
+void Grid::check_writable(uint64_t address) const noexcept {
+  SPINDLE_ASSERT(!free_set_.is_free(address), "a block is written to an address that is free");
+  SPINDLE_ASSERT(!free_set_.is_released(address), "a block is written to an address that was released");
+}
+
 Task<Result<void>> Grid::write(BlockLease lease, IoClass io_class) {
   const BlockHeader& header = lease.header();
   BlockReference reference;
@@ -298,9 +310,11 @@ Task<Result<void>> Grid::write(BlockLease lease, IoClass io_class) {
   reference.checksum = header.frame.checksum;
   SPINDLE_ASSERT_SLOW(verify_block(lease.memory(), {options_.cluster, reference, header.type}) == BlockFault::none,
                       "a block is written that was not sealed");
-  SPINDLE_ASSERT(!free_set_.is_free(reference.address), "a block is written to an address that is free");
-  SPINDLE_ASSERT(reference.address_second == 0 || !free_set_.is_free(reference.address_second),
-                 "a block is written to an address that is free");
+  const bool is_sealed = reinterpret_cast<const MessageHeader&>(header).frame.checksum ==
+                         checksum_of(reinterpret_cast<const MessageHeader&>(header));
+  SPINDLE_ASSERT(is_sealed && header.frame.cluster == options_.cluster, "a block is written that was not sealed");
+  check_writable(reference.address);
+  if (reference.address_second != 0) check_writable(reference.address_second);
   auto writing = write_block(reference, BlockPool::freeze(std::move(lease)), io_class);
   const Result<void> written = co_await shield(std::move(writing));
   co_return written;

@@ -21,10 +21,14 @@
 //    any more, are waited for; anything else is a caught bug.
 // 4. What reserve() promises is on the disk: space for every address that it hands out, and for the next checkpoint.
 // 5. Between write_trailers() and checkpoint_durable() nothing is reserved or released.
+// 6. Blocks that callers have beside the cache are held_blocks_max at most, those of scan buffers included: with more,
+//    reads and writes wait for memory that does not come back.
 //
 // Where a reference has two addresses, the second one is read when the first can't be, and the bad copy is written
-// again from the good one. That takes a reference that is current: one to a block that was released, and given to
-// somebody else, would be healed over what he wrote there. Scrubbing asks before it heals (lsm/scrub.h).
+// again from the good one. That takes a reference that is current until the read returns: one to a block that was
+// released, and given to somebody else, would be healed over what he wrote there. Scrubbing asks (lsm/scrub.h).
+//
+// Give start() a scope of the grid's own: when one of its children fails, or it is cancelled, reads end `cancelled`.
 //
 // Memory: after start() nothing is allocated but frames of coroutines, from the loop's pool. One loop owns a grid.
 #pragma once
@@ -57,7 +61,9 @@ struct GridOptions {
   uint32_t reads_max = 64;  ///< in flight
   uint32_t writes_max = 32;  ///< in flight
   uint32_t metadata_copies_count = 2;  ///< of trailer blocks: 1 or 2
-  uint64_t log_blocks_max = 0;  ///< what a log beside the free set needs of each checkpoint, without its copies
+  /// Of a log beside the free set, without second copies: the most blocks that it ever has, and that it adds between
+  /// two checkpoints, together. Not more than blocks_count.
+  uint64_t log_blocks_max = 0;
   uint32_t reservations_max = 64;  ///< open at one time
   uint64_t allocation_step = 16 << 20;  ///< bytes of disk space that are asked for at a time, where there are as many
 };
@@ -72,7 +78,8 @@ static_assert(std::is_trivially_destructible_v<GridReadOptions>);
 /// What a reservation is for.
 enum class ReservePurpose : uint8_t {
   data,  ///< leaves what the next checkpoint needs
-  checkpoint,  ///< may take that: for the blocks that a checkpoint consists of
+  checkpoint,  ///< may take that: for a log, see log_blocks_max; leaves what the trailers need
+  trailers,  ///< the grid's own
 };
 
 struct GridCounters {
@@ -91,6 +98,9 @@ struct GridTrailers {
   uint64_t storage_size = 0;
 };
 
+/// ENOSPC, EDQUOT, EFBIG.
+bool is_lack_of_space(const Error& error) noexcept;
+
 class Grid {
  public:
   using Reservation = FreeSet::Reservation;
@@ -104,7 +114,10 @@ class Grid {
   ~Grid();
 
   /// Once, before everything else. `scope` outlives every call; its end waits for reads that nobody waits for.
-  void start(Scope& scope) noexcept { scope_ = &scope; }
+  void start(Scope& scope) noexcept {
+    SPINDLE_ASSERT(scope_ == nullptr, "a grid was started twice");
+    scope_ = &scope;
+  }
   /// Takes over the checkpoint that the superblock has, which must be durable: that it is on a write quorum was seen.
   /// Trailer blocks with one bad copy are healed. Errors: `corrupt` and `lost_sectors`, where fault() says more;
   /// end_of_file when the file is shorter than the checkpoint; those of reading. Suspends.
@@ -142,7 +155,8 @@ class Grid {
   /// Of a block, with its second address.
   void release(const BlockReference& reference) noexcept;
   const FreeSet& free_set() const noexcept { return free_set_; }
-  /// Blocks of the current checkpoint that are not the grid's own: those count for what the next one needs.
+  /// Blocks of the current checkpoint that are not the grid's own, second copies included: they count for what the next
+  /// one needs. To be told before a checkpoint that has fewer than the one before.
   void note_log_blocks_held(uint64_t count) noexcept { log_blocks_held_count_ = count; }
   /// Blocks, free and held ones together, that reserve() keeps for checkpoints.
   uint64_t checkpoint_blocks_count() const noexcept;
@@ -168,6 +182,11 @@ class Grid {
   /// The trailers of the current checkpoint, or of the one that is being written.
   const Trailer& trailer_acquired() const noexcept { return trailer_acquired_; }
   const Trailer& trailer_released() const noexcept { return trailer_released_; }
+  /// False from the encoding of a checkpoint to its durability, and after one that failed: the trailers are those of no
+  /// superblock then.
+  bool has_current_trailers() const noexcept { return is_open() && !is_encoded_ && !has_failed_; }
+  /// What a step behind the encoding that has failed is told as: ENOSPC and its like mean that nothing has changed.
+  static Error error_after_encoding(const Error& error) noexcept;
 
  private:
   struct Memory;
@@ -198,7 +217,10 @@ class Grid {
                                            IoClass io_class);
   Task<Result<void>> write_block(BlockReference reference, BlockRef block, IoClass io_class);
   Task<Result<void>> write_copy(uint64_t address, std::span<const std::byte> sectors, IoClass io_class);
+  void check_writable(uint64_t address) const noexcept;
   // grid_space.cpp
+  uint64_t trailer_copies_max() const noexcept;
+  uint64_t kept_count(ReservePurpose purpose) const noexcept;
   Task<Result<Reservation>> reserve_next(uint64_t count, ReservePurpose purpose);
   Task<Result<void>> allocate(uint64_t address_end, ReservePurpose purpose);
   Task<Result<void>> allocate_to(uint64_t address_end);
@@ -206,7 +228,11 @@ class Grid {
   // grid_checkpoint.cpp
   Task<Result<void>> read_trailer(Trailer& trailer, TrailerReference reference);
   Result<void> open_free_set() noexcept;
+  uint64_t storage_size() const noexcept;
+  Task<Result<GridTrailers>> lock_and_write();
   Task<Result<GridTrailers>> write_encoding();
+  void end_checkpoint() noexcept;
+  void acquire_trailers(FreeSet::Reservation& reservation) noexcept;
   static Task<Result<void>> write_trailer_copy(TrailerCopy copy, Grid& grid);
   void list_copies(Trailer& trailer);
 
@@ -232,6 +258,7 @@ class Grid {
   Mutex reserving_;  // held while somebody reserves, and from write_trailers() to checkpoint_durable()
   std::optional<Mutex::Lock> checkpoint_lock_;
   bool is_allocating_ = false;
+  bool is_checkpointing_ = false;  // from the call of write_trailers() on
   bool is_encoded_ = false;
   bool has_failed_ = false;
   Event no_forfeits_;  // set while not only some of the reservations were forfeited

@@ -55,11 +55,21 @@ Task<Result<void>> Grid::open(CheckpointState state) {
   co_await ok(read_trailer(trailer_released_, state.blocks_released));
   const Result<void> opened = open_free_set();
   if (!opened.has_value()) co_return opened;
+  if (state.storage_size != storage_size()) {
+    free_set_.reset();
+    co_return fail(ErrorCode::corrupt, "the end of the highest block is not where the checkpoint says");
+  }
   const uint64_t size = file_size > zone_begin ? file_size - zone_begin : 0;
   present_end_ = std::min(size / options_.block_size, options_.blocks_count) + 1;
   allocated_end_ = free_set_.highest_address_acquired() + 1;
   free_set_.mark_checkpoint_durable();
   co_return Result<void>();
+}
+
+// The end of the highest block that is acquired.
+uint64_t Grid::storage_size() const noexcept {
+  const uint64_t highest = free_set_.highest_address_acquired();
+  return highest == 0 ? 0 : storage_.zone_begin(zone_) + offset_of(highest + 1);
 }
 
 // ---- checkpoint
@@ -76,6 +86,7 @@ Task<Result<void>> Grid::write_trailer_copy(TrailerCopy copy, Grid& grid) {
   BlockReference place;
   place.address = copy.address;
   GridWrite under_way(grid.transfers_, place, BlockRef());
+  grid.cache_.remove(copy.address);
   while (GridTransfer* const reader = grid.transfers_.find_reader(place)) co_await ok(reader->wait_for_end());
   GridPermit permit;
   co_await ok(grid.admit_write(IoClass::foreground, permit));
@@ -84,30 +95,36 @@ Task<Result<void>> Grid::write_trailer_copy(TrailerCopy copy, Grid& grid) {
   co_return written;
 }
 
+// First copies first: what damages one block, and its neighbours, leaves the other copy alone.
+void Grid::acquire_trailers(FreeSet::Reservation& reservation) noexcept {
+  const size_t copies_count = options_.metadata_copies_count;
+  for (size_t copy = 0; copy < copies_count; ++copy) {
+    for (size_t index = copy; index < addresses_.size(); index += copies_count) {
+      const std::optional<uint64_t> address = free_set_.acquire(reservation);
+      SPINDLE_ASSERT(address.has_value(), "a reservation has fewer blocks than were reserved");
+      addresses_[index] = *address;
+    }
+  }
+}
+
 // Room for the largest trailers that there could be, before anything changes; what is not needed goes back.
 Task<Result<GridTrailers>> Grid::write_encoding() {
   const uint32_t copies_count = options_.metadata_copies_count;
-  const uint64_t blocks_max = uint64_t{trailer_acquired_.blocks_max()} + trailer_released_.blocks_max();
-  auto reservation = co_await ok(reserve_next(blocks_max * copies_count, ReservePurpose::checkpoint));
+  auto reservation = co_await ok(reserve_next(trailer_copies_max(), ReservePurpose::trailers));
   is_encoded_ = true;
   const FreeSetEncoded encoded = free_set_.encode(trailer_acquired_.bodies(), trailer_released_.bodies());
   trailer_acquired_.set_size(encoded.acquired_size);
   trailer_released_.set_size(encoded.released_size);
   const size_t acquired_count = size_t{trailer_acquired_.blocks_count()} * copies_count;
   const size_t released_count = size_t{trailer_released_.blocks_count()} * copies_count;
-  addresses_.clear();
-  for (size_t index = 0; index < acquired_count + released_count; ++index) {
-    const std::optional<uint64_t> address = free_set_.acquire(reservation);
-    SPINDLE_ASSERT(address.has_value(), "a reservation has fewer blocks than were reserved");
-    addresses_.push_back(*address);
-  }
+  addresses_.resize(acquired_count + released_count);
+  acquire_trailers(reservation);
   forfeit_now(std::move(reservation));
   const std::span<const uint64_t> addresses = addresses_;
   GridTrailers trailers;
   trailers.blocks_acquired = trailer_acquired_.seal(addresses.first(acquired_count), copies_count);
   trailers.blocks_released = trailer_released_.seal(addresses.subspan(acquired_count), copies_count);
-  const uint64_t highest = free_set_.highest_address_acquired();
-  if (highest > 0) trailers.storage_size = storage_.zone_begin(zone_) + offset_of(highest + 1);
+  trailers.storage_size = storage_size();
   copies_.clear();
   list_copies(trailer_acquired_);
   list_copies(trailer_released_);
@@ -117,14 +134,33 @@ Task<Result<GridTrailers>> Grid::write_encoding() {
 
 Task<Result<GridTrailers>> Grid::write_trailers() {
   SPINDLE_ASSERT(is_open(), "a checkpoint of a grid that is not open");
+  SPINDLE_ASSERT(!is_checkpointing_, "two checkpoints at a time");
+  is_checkpointing_ = true;
+  auto trailers = co_await lock_and_write();
+  if (trailers.has_value()) co_return std::move(trailers);
+  end_checkpoint();
+  if (!is_encoded_) co_return std::move(trailers);
+  checkpoint_failed();
+  co_return Unexpected(error_after_encoding(trailers.error()));
+}
+
+Task<Result<GridTrailers>> Grid::lock_and_write() {
   auto lock = co_await ok(reserving_.lock());
   if (has_failed_) co_return fail(ErrorCode::poisoned, "checkpoint of a grid");
   SPINDLE_ASSERT(free_set_.reservations_count() == 0, "a checkpoint while a reservation is open");
   checkpoint_lock_.emplace(std::move(lock));
   auto trailers = co_await write_encoding();
-  if (!trailers.has_value() && is_encoded_) checkpoint_failed();
-  if (!trailers.has_value()) checkpoint_lock_.reset();
   co_return std::move(trailers);
+}
+
+// ENOSPC and its like mean that nothing has changed. Where something has, they are no reason to try again.
+Error Grid::error_after_encoding(const Error& error) noexcept {
+  return is_lack_of_space(error) ? Error{ErrorCode::poisoned, 0, "checkpoint of a grid", 0} : error;
+}
+
+void Grid::end_checkpoint() noexcept {
+  is_checkpointing_ = false;
+  checkpoint_lock_.reset();
 }
 
 void Grid::checkpoint_durable() noexcept {
@@ -134,12 +170,12 @@ void Grid::checkpoint_durable() noexcept {
   for (const uint64_t address : addresses_) free_set_.release(address);
   trailer_blocks_held_count_ = addresses_.size();
   free_set_.mark_checkpoint_durable();
-  checkpoint_lock_.reset();
+  end_checkpoint();
 }
 
 void Grid::checkpoint_failed() noexcept {
   has_failed_ = true;
-  checkpoint_lock_.reset();
+  end_checkpoint();
 }
 
 }  // namespace spindle

@@ -6,18 +6,18 @@
 
 namespace spindle {
 
-namespace {
-
 bool is_lack_of_space(const Error& error) noexcept {
   const bool is_space = error.number == ENOSPC || error.number == EDQUOT || error.number == EFBIG;
   return error.code == ErrorCode::system && is_space;
 }
 
-}  // namespace
+uint64_t Grid::trailer_copies_max() const noexcept {
+  const uint64_t blocks_max = uint64_t{trailer_acquired_.blocks_max()} + trailer_released_.blocks_max();
+  return options_.metadata_copies_count * blocks_max;
+}
 
 uint64_t Grid::checkpoint_blocks_count() const noexcept {
-  const uint64_t trailers_max = trailer_acquired_.blocks_max() + trailer_released_.blocks_max();
-  return options_.metadata_copies_count * (options_.log_blocks_max + 2 * trailers_max);
+  return options_.metadata_copies_count * options_.log_blocks_max + 2 * trailer_copies_max();
 }
 
 Task<Result<Grid::Reservation>> Grid::reserve(uint64_t count, ReservePurpose purpose) {
@@ -33,15 +33,25 @@ Task<Result<Grid::Reservation>> Grid::reserve(uint64_t count, ReservePurpose pur
   co_return std::move(reservation);
 }
 
+// Free blocks that a reservation has to leave. For a log: those that the trailers of its checkpoint may take.
+uint64_t Grid::kept_count(ReservePurpose purpose) const noexcept {
+  const uint64_t needed = checkpoint_blocks_count();
+  const uint64_t held = trailer_blocks_held_count_ + log_blocks_held_count_;
+  switch (purpose) {
+    case ReservePurpose::data: return held < needed ? needed - held : 0;
+    case ReservePurpose::checkpoint: return trailer_copies_max();
+    case ReservePurpose::trailers: return 0;
+  }
+  return 0;
+}
+
 // Space first, for all that the window spans, and for what a checkpoint needs behind it. Nobody else reserves
 // meanwhile, and what is forfeited is so later: so the window is the same one afterwards.
 Task<Result<Grid::Reservation>> Grid::reserve_next(uint64_t count, ReservePurpose purpose) {
   if (free_set_.reservations_count() >= options_.reservations_max) {
     co_return fail(ErrorCode::exhausted, "reservations of a grid");
   }
-  const uint64_t needed = checkpoint_blocks_count();
-  const uint64_t held = trailer_blocks_held_count_ + log_blocks_held_count_;
-  const uint64_t kept = purpose == ReservePurpose::checkpoint || held >= needed ? 0 : needed - held;
+  const uint64_t kept = kept_count(purpose);
   const uint64_t free_count = free_set_.unreserved_count();
   const bool is_full = count > free_count || kept > free_count - count;
   if (is_full) co_return fail_errno(ENOSPC, "reserve of blocks: the grid is full");
@@ -68,7 +78,7 @@ Task<Result<void>> Grid::allocate(uint64_t address_end, ReservePurpose purpose) 
   const Result<void> generous = co_await allocate_to(std::max(generous_end, address_end));
   if (generous.has_value() || !is_lack_of_space(generous.error())) co_return generous;
   const Result<void> exact = co_await allocate_to(address_end);
-  const bool is_there = purpose == ReservePurpose::checkpoint && address_end <= present_end_;
+  const bool is_there = purpose != ReservePurpose::data && address_end <= present_end_;
   if (!exact.has_value() && is_lack_of_space(exact.error()) && is_there) co_return Result<void>();
   co_return exact;
 }
@@ -99,7 +109,7 @@ void Grid::forfeit(Reservation&& reservation) noexcept {
 
 void Grid::release(const BlockReference& reference) noexcept {
   if (has_failed_) return;
-  SPINDLE_ASSERT(!is_encoded_, "a block was released while a checkpoint is written");
+  SPINDLE_ASSERT(!is_checkpointing_, "a block was released while a checkpoint is written");
   free_set_.release(reference.address);
   if (reference.address_second != 0) free_set_.release(reference.address_second);
 }

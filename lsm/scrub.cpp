@@ -93,7 +93,10 @@ const Trailer& trailer_of(const Grid& grid, uint32_t index) noexcept {
 Task<Result<std::optional<ReferencedBlock>>> TrailerSource::next() {
   const uint32_t acquired_count = grid_.trailer_acquired().blocks_count();
   const uint32_t all_count = acquired_count + grid_.trailer_released().blocks_count();
-  if (index_ >= all_count) co_return std::optional<ReferencedBlock>();
+  if (index_ >= all_count || !grid_.has_current_trailers()) {
+    index_ = 0;
+    co_return std::optional<ReferencedBlock>();
+  }
   ReferencedBlock block;
   block.type = BlockType::free_set;
   block.reference = trailer_of(grid_, index_).reference(index_ < acquired_count ? index_ : index_ - acquired_count);
@@ -102,6 +105,7 @@ Task<Result<std::optional<ReferencedBlock>>> TrailerSource::next() {
 }
 
 bool TrailerSource::is_current(const BlockReference& reference) const noexcept {
+  if (!grid_.has_current_trailers()) return false;
   for (const Trailer* trailer : {&grid_.trailer_acquired(), &grid_.trailer_released()}) {
     for (uint32_t index = 0; index < trailer->blocks_count(); ++index) {
       if (trailer->reference(index) == reference) return true;

@@ -30,11 +30,12 @@ class ReferenceSource {
   /// Result<std::optional<ReferencedBlock>>: the next one; nothing at the end. May suspend, and allow for changes
   /// between two calls.
   virtual Task<Result<std::optional<ReferencedBlock>>> next() = 0;
-  /// Whether the block is referred to now. Between an answer and what is done with it nothing else runs.
+  /// Whether the block is referred to now. From the answer on writes of it wait, until it is healed.
   virtual bool is_current(const BlockReference& reference) const noexcept = 0;
 };
 
-/// The grid's own: the blocks of the trailers of its current checkpoint.
+/// The grid's own: the blocks of the trailers of its current checkpoint; none while another one is being written. After
+/// a round it begins anew.
 class TrailerSource final : public ReferenceSource {
  public:
   explicit TrailerSource(const Grid& grid) noexcept : grid_(grid) {}

@@ -63,7 +63,8 @@ SuperblockFault verify(const Superblock& superblock) noexcept {
   if (is_zero) return SuperblockFault::zero;
   if (superblock.checksum != checksum_of(superblock)) return SuperblockFault::checksum;
   if (superblock.format_version != superblock_format_version) return SuperblockFault::version;
-  if (!is_valid(superblock.configuration) || superblock.sequence == 0) return SuperblockFault::configuration;
+  const bool has_sequence = superblock.sequence != 0 && superblock.sequence != UINT64_MAX;
+  if (!is_valid(superblock.configuration) || !has_sequence) return SuperblockFault::configuration;
   return has_reserved_zero(superblock) ? SuperblockFault::none : SuperblockFault::reserved;
 }
 

@@ -68,7 +68,9 @@ SuperblockFault expected_of(const uint8_t* bytes) {
   const Checksum checksum = checksum_in(bytes);
   if (std::memcmp(bytes, &checksum, sizeof(checksum)) != 0) return SuperblockFault::checksum;
   if (at<uint16_t>(bytes, 24) != 1) return SuperblockFault::version;
-  if (!is_configuration(bytes) || at<uint64_t>(bytes, 32) == 0) return SuperblockFault::configuration;
+  const uint64_t sequence = at<uint64_t>(bytes, 32);
+  const bool has_sequence = sequence > 0 && sequence < UINT64_MAX;
+  if (!is_configuration(bytes) || !has_sequence) return SuperblockFault::configuration;
   constexpr size_t reserved[][2] = {{26, 32}, {40, 48}, {92, 96}, {200, 208}, {248, 256}, {312, 320}, {336, 4096}};
   for (const auto& [begin, end] : reserved) {
     if (!is_zero(bytes, begin, end)) return SuperblockFault::reserved;

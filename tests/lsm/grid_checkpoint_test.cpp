@@ -286,6 +286,23 @@ TEST_CASE("a free set that takes several blocks of a trailer is the same after a
   CHECK(std::count(first.blocks.begin(), first.blocks.end(), 'a') > 30'000);
 }
 
+TEST_CASE("a store whose trailers have two copies opens where one is the rule, and the other way round") {
+  for (const uint32_t copies_count : {1u, 2u}) {
+    StoreDisk disk({.metadata_copies_count = copies_count});
+    TwoCheckpoints made;
+    REQUIRE(disk.run(make_first, &made).has_value());
+    Census census;
+    REQUIRE(disk.run(take_census, &census).has_value());
+    StoreDisk other({.metadata_copies_count = 3 - copies_count}, disk.clone());
+    Census other_census;
+    REQUIRE(other.run(take_census, &other_census).has_value());
+    CHECK(census == other_census);
+    REQUIRE(other.run(make_second, &made).has_value());
+    REQUIRE(other.run(take_census, &other_census).has_value());
+    CHECK(other_census.op == 3);
+  }
+}
+
 // ---- scrubbing
 
 /// Every block that was put, and is still meant.

@@ -282,9 +282,49 @@ Task<Result<void>> write_while_read(OpenStore& store) {
   co_return written;
 }
 
+Task<Result<void>> checkpoint_it(OpenStore* store) {
+  const Result<void> done = co_await make_checkpoint(*store, 1);
+  co_return done;
+}
+
+Task<Result<void>> checkpoint_and_release(Scope& scope, OpenStore& store) {
+  const BlockReference put = co_await ok(put_block(store.grid, 1));
+  co_await ok(scope.spawn(checkpoint_it, &store));
+  co_await ok(sleep_for(std::chrono::nanoseconds(1)));
+  store.grid.release(put);
+  co_return Result<void>();
+}
+
+Task<Result<void>> release_meanwhile(OpenStore& store) {
+  auto running = with_scope(ScopeOptions{}, checkpoint_and_release, store);
+  const Result<void> done = co_await std::move(running);
+  co_return done;
+}
+
+Task<Result<void>> write_released(OpenStore& store) {
+  const BlockReference put = co_await ok(put_block(store.grid, 1));
+  store.grid.release(put);
+  BlockLease lease = co_await ok(store.grid.blocks().acquire());
+  start_block(lease.memory(), grid_cluster, BlockType::value).address = put.address;
+  seal_block(lease.memory());
+  const Result<void> written = co_await store.grid.write(std::move(lease));
+  co_return written;
+}
+
+Task<Result<void>> write_unsealed(OpenStore& store) {
+  auto reservation = co_await ok(store.grid.reserve(1));
+  BlockLease lease = co_await ok(store.grid.blocks().acquire());
+  start_block(lease.memory(), grid_cluster, BlockType::value).address = *store.grid.acquire(reservation);
+  const Result<void> written = co_await store.grid.write(std::move(lease));
+  co_return written;
+}
+
 TEST_CASE("misuse of a grid ends the process") {
   expect_misuse(write_to_free, "an address that is free");
   expect_misuse(release_free, "free");
+  expect_misuse(release_meanwhile, "a block was released while a checkpoint is written");
+  expect_misuse(write_released, "an address that was released");
+  expect_misuse(write_unsealed, "that was not sealed");
   expect_misuse(checkpoint_while_reserved, "a checkpoint while a reservation is open");
   expect_misuse(write_twice, "two writes of one block at a time");
   expect_misuse(write_while_read, "a block is written while somebody reads it");

@@ -213,6 +213,10 @@ Task<Result<void>> read_while_writing(Scope& scope, OpenStore& store) {
   const auto index = co_await store.grid.read(reference, BlockType::index);
   CHECK_FALSE(index.has_value());
   CHECK(store.grid.counters().reads_count == reads_count);
+  CHECK_FALSE(is_done);
+  BlockLease private_copy = co_await ok(store.grid.blocks().acquire());
+  co_await ok(store.grid.read_into(reference, BlockType::value, private_copy));  // past the cache: waits for the write
+  CHECK(number_in(BlockPool::freeze(std::move(private_copy))) == 5);
   while (!is_done) co_await ok(sleep_for(std::chrono::milliseconds(1)));
   CHECK(store.grid.try_read(reference, BlockType::value).is_held());
   store.grid.forfeit(std::move(reservation));
@@ -243,6 +247,7 @@ Task<Result<void>> read_nonsense(OpenStore& store) {
     REQUIRE_FALSE(block.has_value());
     CHECK(block.error().code == ErrorCode::corrupt);
     CHECK(report.fault == BlockFault::address);
+    CHECK_FALSE(store.grid.try_read(reference, BlockType::value).is_held());
   }
   BlockReference never;
   never.address = 60;

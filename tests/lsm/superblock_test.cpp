@@ -62,6 +62,8 @@ TEST_CASE("what is whole and can't be is a fault of its own") {
   CHECK(verify(zeroes) == SuperblockFault::checksum);
   CHECK(fault_after([](S& s) { s.format_version = 2; }) == SuperblockFault::version);
   CHECK(fault_after([](S& s) { s.sequence = 0; }) == SuperblockFault::configuration);
+  CHECK(fault_after([](S& s) { s.sequence = UINT64_MAX; }) == SuperblockFault::configuration);
+  CHECK(fault_after([](S& s) { s.sequence = UINT64_MAX - 1; }) == SuperblockFault::none);
   CHECK(fault_after([](S& s) { s.configuration.copies_count = 5; }) == SuperblockFault::configuration);
   CHECK(fault_after([](S& s) { s.configuration.copies_count = 2; }) == SuperblockFault::configuration);
   CHECK(fault_after([](S& s) { s.configuration.copies_count = 10; }) == SuperblockFault::configuration);
