@@ -16,6 +16,7 @@ extern const Fuzzer free_set_fuzzer;
 extern const Fuzzer superblock_fuzzer;
 extern const Fuzzer superblock_quorums_fuzzer;
 extern const Fuzzer scan_buffer_fuzzer;
+extern const Fuzzer grid_fuzzer;
 extern const Fuzzer canary_fuzzer;
 extern const Fuzzer canary_disk_fuzzer;
 extern const Fuzzer canary_hang_fuzzer;
