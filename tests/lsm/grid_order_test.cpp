@@ -2,6 +2,7 @@
 // writes that are cancelled.
 #include <cerrno>
 
+#include "lsm/scrub.h"
 #include "runtime/sleep.h"
 #include "tests/lsm/grid_fixture.h"
 
@@ -186,6 +187,72 @@ TEST_CASE("a write that is cancelled has both copies on the disk when it ends") 
     disk.make_unreadable(reference.address);
     CHECK(disk.run(read_it, reference).has_value());
   }
+}
+
+// ---- a write beside a scrubber
+
+/// One block, that was released.
+class StaleBlock final : public ReferenceSource {
+ public:
+  explicit StaleBlock(BlockReference reference) : reference_(reference) {}
+  Task<Result<std::optional<ReferencedBlock>>> next() override {
+    if (is_named_) co_return std::optional<ReferencedBlock>();
+    is_named_ = true;
+    ReferencedBlock block;
+    block.reference = reference_;
+    co_return std::optional<ReferencedBlock>(block);
+  }
+  bool is_current(const BlockReference&) const noexcept override { return false; }
+
+ private:
+  BlockReference reference_;
+  bool is_named_ = false;
+};
+
+Task<Result<void>> scrub_it(Grid* grid, StaleBlock* source) {
+  const ScrubOptions options;
+  ScrubSummary summary;
+  const Result<void> scrubbed = co_await scrub(*grid, *source, options, summary);
+  co_return scrubbed;
+}
+
+Task<Result<void>> write_beside_scrubber(Scope& scope, OpenStore& store) {
+  Grid& grid = store.grid;
+  const BlockReference stale = co_await ok(put_block(grid, 1, 2));
+  grid.release(stale);
+  co_await ok(make_checkpoint(store, 1));
+  auto reservation = co_await ok(grid.reserve(3));
+  CHECK(grid.acquire(reservation) == stale.address);
+  BlockLease lease = co_await ok(grid.blocks().acquire());
+  lease = fill_block(std::move(lease), grid, reservation, 2, 2);
+  CHECK(lease.header().address == stale.address_second);
+  std::swap(lease.header().address, lease.header().address_second);
+  seal_block(lease.memory());
+  StaleBlock source(stale);
+  const uint64_t reads_count = grid.counters().reads_count;
+  co_await ok(scope.spawn(scrub_it, &grid, &source));
+  while (grid.counters().reads_count == reads_count) co_await ok(sleep_for(std::chrono::nanoseconds(100)));
+  CHECK(grid.transfers().find_reader(stale) != nullptr);
+  const uint64_t writes_count = grid.counters().writes_count;
+  co_await ok(scope.spawn(write_it, &grid, std::move(lease)));
+  while (grid.transfers().find_reader(stale) != nullptr) {
+    CHECK(grid.counters().writes_count == writes_count);
+    co_await ok(sleep_for(std::chrono::microseconds(1)));
+  }
+  while (grid.counters().writes_count < writes_count + 2) co_await ok(sleep_for(std::chrono::microseconds(1)));
+  grid.forfeit(std::move(reservation));
+  co_return Result<void>();
+}
+
+Task<Result<void>> run_beside_scrubber(OpenStore& store) {
+  auto running = with_scope(ScopeOptions{}, write_beside_scrubber, store);
+  const Result<void> done = co_await std::move(running);
+  co_return done;
+}
+
+TEST_CASE("a write waits for a scrubber that looks at one of its addresses, be it the second one") {
+  StoreDisk disk;
+  CHECK(disk.run(run_beside_scrubber).has_value());
 }
 
 }  // namespace
