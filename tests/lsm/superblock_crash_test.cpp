@@ -117,6 +117,20 @@ TEST_CASE("after a crash in an update the old state opens, or the new one, and g
   }
 }
 
+TEST_CASE("after a crash in an update that keeps its op the version before opens, or the new one") {
+  for (const uint32_t copies_count : {4u, 6u, 8u}) {
+    const Disk before = store_of(copies_count, 2);
+    const auto check = [&](Disk disk, bool is_done) {
+      const Found found = disk.open();
+      REQUIRE(found.is_open);
+      CHECK(found.op == 20);
+      CHECK(found.sequence >= (is_done ? 4 : 3));
+      check_usable(disk, copies_count, 20);
+    };
+    crash_everywhere(before, check, run_update, uint64_t{20});
+  }
+}
+
 constexpr Content w0{Filling::winner, 0}, w1{Filling::winner, 1}, w2{Filling::winner, 2}, w3{Filling::winner, 3};
 constexpr Content torn{Filling::torn, 0}, unreadable{Filling::unreadable, 0}, zero{Filling::zero, 0};
 constexpr Contents damaged_stores[] = {

@@ -199,6 +199,24 @@ TEST_CASE("a format refuses what is left of a store, too, and takes garbage") {
   CHECK(code_for(first, {torn, torn, torn, torn, torn, torn, torn, torn}) == 0);
 }
 
+TEST_CASE("a format refuses copies with what this version of the code does not allow: a later one may have made them") {
+  const auto code_after = [](auto change) {
+    Superblock superblock = first_version();
+    change(superblock);
+    superblock = sealed(superblock);
+    std::vector<std::byte> bytes(superblock_zone_size);
+    std::memcpy(bytes.data(), &superblock, superblock_size);
+    SimFiles files;
+    files.put(store_path, bytes);
+    Disk disk(std::move(files));
+    CHECK(disk.open().why == SuperblockError::unsupported);
+    return disk.format(format_of(4)).has_value() ? 0 : EEXIST;
+  };
+  CHECK(code_after([](Superblock& superblock) { superblock.format_version = 2; }) == EEXIST);
+  CHECK(code_after([](Superblock& superblock) { superblock.configuration.copies_count = 10; }) == EEXIST);
+  CHECK(code_after([](Superblock& superblock) { superblock.reserved[100] = 1; }) == EEXIST);
+}
+
 TEST_CASE("a format refuses slots that can't be read: a store may be in them") {
   for (const uint32_t lost_count : {1u, 4u, 8u}) {
     Disk disk = lost_count == 1 ? Disk() : store_of(8, 2);
