@@ -36,6 +36,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "io/storage.h"
@@ -103,7 +104,24 @@ bool is_lack_of_space(const Error& error) noexcept;
 
 class Grid {
  public:
-  using Reservation = FreeSet::Reservation;
+  /// The right to acquire blocks of one window; forfeited when dropped, so that who leaves early leaves none behind.
+  /// Move-only. Must not outlive the grid.
+  class [[nodiscard]] Reservation {
+   public:
+    Reservation(Reservation&& other) noexcept
+        : grid_(std::exchange(other.grid_, nullptr)), window_(std::move(other.window_)) {}
+    Reservation& operator=(Reservation&&) = delete;
+    ~Reservation() {
+      if (grid_ != nullptr && !host_is_dying()) grid_->forfeit(std::move(*this));
+    }
+    const FreeSet::Reservation& window() const noexcept { return window_; }
+
+   private:
+    friend class Grid;
+    Reservation(Grid& grid, FreeSet::Reservation window) noexcept : grid_(&grid), window_(std::move(window)) {}
+    Grid* grid_;
+    FreeSet::Reservation window_;
+  };
 
   /// `zone` holds the blocks, and has room for all of them. `storage` stays where it is, and outlives this. Errors:
   /// invalid_argument for options that can't be, ENOMEM. Does not suspend.
@@ -148,8 +166,8 @@ class Grid {
   /// not as many are free, or the disk is full; EDQUOT, EFBIG: nothing has changed then; `exhausted` for more
   /// reservations than stated; `poisoned` after a checkpoint that failed; those of syncing. Suspends.
   Task<Result<Reservation>> reserve(uint64_t count, ReservePurpose purpose = ReservePurpose::data);
-  /// See FreeSet. What is forfeited while somebody reserves takes effect after that. After a checkpoint that failed
-  /// there is nothing to acquire, and what is released makes no difference.
+  /// See FreeSet; dropping a reservation forfeits it, too. What is forfeited while somebody reserves takes effect after
+  /// that. After a checkpoint that failed there is nothing to acquire, and what is released makes no difference.
   std::optional<uint64_t> acquire(Reservation& reservation) noexcept;
   void forfeit(Reservation&& reservation) noexcept;
   /// Of a block, with its second address.
@@ -221,10 +239,10 @@ class Grid {
   // grid_space.cpp
   uint64_t trailer_copies_max() const noexcept;
   uint64_t kept_count(ReservePurpose purpose) const noexcept;
-  Task<Result<Reservation>> reserve_next(uint64_t count, ReservePurpose purpose);
+  Task<Result<FreeSet::Reservation>> reserve_next(uint64_t count, ReservePurpose purpose);
   Task<Result<void>> allocate(uint64_t address_end, ReservePurpose purpose);
   Task<Result<void>> allocate_to(uint64_t address_end);
-  void forfeit_now(Reservation&& reservation) noexcept;
+  void forfeit_now(FreeSet::Reservation&& window) noexcept;
   // grid_checkpoint.cpp
   Task<Result<void>> read_trailer(Trailer& trailer, TrailerReference reference);
   Result<void> open_free_set() noexcept;
@@ -262,7 +280,7 @@ class Grid {
   bool is_encoded_ = false;
   bool has_failed_ = false;
   Event no_forfeits_;  // set while not only some of the reservations were forfeited
-  std::vector<Reservation> forfeits_deferred_;
+  std::vector<FreeSet::Reservation> forfeits_deferred_;
   std::vector<uint64_t> addresses_;  // of the blocks of both trailers
   std::vector<TrailerCopy> copies_;
   uint64_t trailer_blocks_held_count_ = 0;

@@ -26,11 +26,12 @@ Task<Result<Grid::Reservation>> Grid::reserve(uint64_t count, ReservePurpose pur
   co_await ok(no_forfeits_.wait());
   if (has_failed_) co_return fail(ErrorCode::poisoned, "reserve of blocks");
   is_allocating_ = true;
-  auto reservation = co_await reserve_next(count, purpose);
+  auto window = co_await reserve_next(count, purpose);
   is_allocating_ = false;
-  for (Reservation& deferred : forfeits_deferred_) forfeit_now(std::move(deferred));
+  for (FreeSet::Reservation& deferred : forfeits_deferred_) forfeit_now(std::move(deferred));
   forfeits_deferred_.clear();
-  co_return std::move(reservation);
+  if (!window.has_value()) co_return Unexpected(window.error());
+  co_return Reservation(*this, std::move(*window));
 }
 
 // Free blocks that a reservation has to leave. For a log: those that the trailers of its checkpoint may take.
@@ -47,7 +48,7 @@ uint64_t Grid::kept_count(ReservePurpose purpose) const noexcept {
 
 // Space first, for all that the window spans, and for what a checkpoint needs behind it. Nobody else reserves
 // meanwhile, and what is forfeited is so later: so the window is the same one afterwards.
-Task<Result<Grid::Reservation>> Grid::reserve_next(uint64_t count, ReservePurpose purpose) {
+Task<Result<FreeSet::Reservation>> Grid::reserve_next(uint64_t count, ReservePurpose purpose) {
   if (free_set_.reservations_count() >= options_.reservations_max) {
     co_return fail(ErrorCode::exhausted, "reservations of a grid");
   }
@@ -86,11 +87,12 @@ Task<Result<void>> Grid::allocate(uint64_t address_end, ReservePurpose purpose) 
 std::optional<uint64_t> Grid::acquire(Reservation& reservation) noexcept {
   if (has_failed_) return std::nullopt;
   SPINDLE_ASSERT(!is_encoded_, "a block was acquired while a checkpoint is written");
-  return free_set_.acquire(reservation);
+  SPINDLE_ASSERT(reservation.grid_ == this, "a reservation that was forfeited or moved away, or is another grid's");
+  return free_set_.acquire(reservation.window_);
 }
 
-void Grid::forfeit_now(Reservation&& reservation) noexcept {
-  free_set_.forfeit(std::move(reservation));
+void Grid::forfeit_now(FreeSet::Reservation&& window) noexcept {
+  free_set_.forfeit(std::move(window));
   if (free_set_.reservations_count() > 0) {
     no_forfeits_.reset();
   } else {
@@ -99,12 +101,14 @@ void Grid::forfeit_now(Reservation&& reservation) noexcept {
 }
 
 void Grid::forfeit(Reservation&& reservation) noexcept {
+  SPINDLE_ASSERT(reservation.grid_ == this, "a reservation that was forfeited or moved away, or is another grid's");
+  reservation.grid_ = nullptr;
   if (!is_allocating_) {
-    forfeit_now(std::move(reservation));
+    forfeit_now(std::move(reservation.window_));
     return;
   }
   SPINDLE_ASSERT(forfeits_deferred_.size() < options_.reservations_max, "more reservations were forfeited than made");
-  forfeits_deferred_.push_back(std::move(reservation));
+  forfeits_deferred_.push_back(std::move(reservation.window_));
 }
 
 void Grid::release(const BlockReference& reference) noexcept {

@@ -88,7 +88,7 @@ Task<Reserved> reserve(GridMachine* machine, uint64_t count, Duration limit, Win
   FUZZ_CHECK(!life.is_checkpointing, "a reservation is made while a checkpoint is written");
   FUZZ_CHECK(!life.has_failed, "a reservation is made after a checkpoint that failed");
   if (was_checkpointing) machine->mark(GridMark::reserve_during_checkpoint);
-  *window = machine->model.begin_window(**reserved, count);
+  *window = machine->model.begin_window((**reserved).window(), count);
   check_promised(*machine, *window);
   if (window->end - window->begin > count) machine->mark(GridMark::window_with_holes);
   if (machine->was_disk_full) machine->mark(GridMark::disk_full_ended);
@@ -248,7 +248,7 @@ Task<Result<void>> write_log(GridMachine* machine) {
     FUZZ_CHECK(is_space || machine->is_stopped(), "a reserve fails that no fault explains");
     co_return Result<void>();
   }
-  WindowModel window = machine->model.begin_window(*reservation, count);
+  WindowModel window = machine->model.begin_window(reservation->window(), count);
   std::set<uint64_t> addresses;
   for (uint64_t index = 0; index < count; ++index) addresses.insert(take_address(*machine, *reservation, window));
   forfeit(*machine, std::move(*reservation), window);

@@ -101,7 +101,7 @@ Task<Result<void>> forfeit_beside(Scope& scope, OpenStore& store) {
   CHECK(reserved.error->number == ENOSPC);
   CHECK(grid.free_set().reservations_count() == 0);
   auto next = co_await ok(grid.reserve(1));
-  CHECK(next.address_begin() == 1);
+  CHECK(next.window().address_begin() == 1);
   grid.forfeit(std::move(next));
   CHECK(grid.free_set().reservations_count() == 0);
   co_return Result<void>();

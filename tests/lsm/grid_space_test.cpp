@@ -83,10 +83,10 @@ Task<Result<void>> reserve_in_order(Scope& scope, OpenStore& store) {
   }
   while (order.size() < 3) co_await ok(sleep_for(std::chrono::microseconds(10)));
   CHECK(order == std::vector<uint64_t>{3, 1, 2});
-  CHECK(reservations[0].address_begin() == 1);
-  CHECK(reservations[1].address_begin() == 4);
-  CHECK(reservations[2].address_begin() == 5);
-  CHECK(reservations[2].address_end() == 7);
+  CHECK(reservations[0].window().address_begin() == 1);
+  CHECK(reservations[1].window().address_begin() == 4);
+  CHECK(reservations[2].window().address_begin() == 5);
+  CHECK(reservations[2].window().address_end() == 7);
 
   grid.forfeit(std::move(first));
   order.clear();
@@ -97,8 +97,8 @@ Task<Result<void>> reserve_in_order(Scope& scope, OpenStore& store) {
   CHECK(grid.acquire(reservations[1]) == 4);
   for (size_t index = 0; index < 3; ++index) grid.forfeit(std::move(reservations[index]));
   while (order.empty()) co_await ok(sleep_for(std::chrono::microseconds(10)));
-  CHECK(reservations[3].address_begin() == 1);
-  CHECK(reservations[3].address_end() == 6);  // one is acquired in between
+  CHECK(reservations[3].window().address_begin() == 1);
+  CHECK(reservations[3].window().address_end() == 6);  // one is acquired in between
   grid.forfeit(std::move(reservations[3]));
   co_return Result<void>();
 }
@@ -128,7 +128,7 @@ Task<Result<void>> forfeit_meanwhile(Scope& scope, OpenStore& store) {
   CHECK(grid.free_set().reservations_count() == 1);
   while (order.empty()) co_await ok(sleep_for(std::chrono::microseconds(10)));
   CHECK(grid.free_set().reservations_count() == 1);
-  CHECK(reservations[0].address_begin() == 3);  // as if it had been made before
+  CHECK(reservations[0].window().address_begin() == 3);  // as if it had been made before
   grid.forfeit(std::move(reservations[0]));
   CHECK(grid.free_set().reservations_count() == 0);
   co_return Result<void>();
@@ -201,6 +201,29 @@ TEST_CASE("after a checkpoint that failed the grid is poisoned, and the former o
   REQUIRE(disk.run(meet_write_error).has_value());
   disk.options().faults = FaultPlan();
   REQUIRE(disk.run(check_op, uint64_t{1}).has_value());
+}
+
+// ---- leaving early
+
+Task<Result<void>> reserve_and_leave(Grid* grid) {
+  const auto reservation = co_await ok(grid->reserve(3));
+  CHECK(reservation.window().left_count() == 3);
+  co_return fail(ErrorCode::invalid_argument, "left early");
+}
+
+Task<Result<void>> leave_early(OpenStore& store) {
+  for (int time = 0; time < 3; ++time) {
+    const Result<void> left = co_await reserve_and_leave(&store.grid);
+    CHECK_FALSE(left.has_value());
+    CHECK(store.grid.free_set().reservations_count() == 0);
+  }
+  const Result<void> done = co_await make_checkpoint(store, 1);
+  co_return done;
+}
+
+TEST_CASE("who leaves early leaves no reservation behind") {
+  StoreDisk disk;
+  CHECK(disk.run(leave_early).has_value());
 }
 
 // ---- misuse
