@@ -5,6 +5,7 @@
 #include <charconv>
 #include <string_view>
 
+#include "lsm/free_blocks.h"
 #include "lsm/store_layout.h"
 #include "runtime/units.h"
 
@@ -82,6 +83,10 @@ std::string take_blocks(const std::string& text, StoreConfiguration& configurati
                                    ? std::to_string(below)
                                    : std::to_string(below) + " or " + std::to_string(below + configuration.block_size);
     return said + "not a multiple of the block size, " + bytes_text(configuration.block_size) + "; give " + others;
+  }
+  if (*blocks > FreeBlocks::blocks_count_max) {
+    return said + "more blocks than a grid can have, " + std::to_string(FreeBlocks::blocks_count_max) +
+           "; give a larger --block-size";
   }
   configuration.blocks_max = *blocks;
   return {};

@@ -147,7 +147,7 @@ class Formats(StoreCase):
     def test_the_smallest_and_the_largest_size(self):
         self.run_well('format', 'small', '--size', '1M')
         self.run_well('format', 'tiny', '--size', '516k', '--block-size', '4k')
-        self.run_well('format', 'large', '--size', str((1 << 61) + ZONE))
+        self.run_well('format', 'large', '--size', str(((1 << 32) - 1) * (512 << 10) + ZONE))
         for name in ('small', 'tiny', 'large'):
             self.run_well('verify', name)
             self.assertEqual((self.folder / name).stat().st_size, ZONE)
@@ -205,6 +205,7 @@ class Refusals(StoreCase):
         cases = {'': '', '0': 'too small', '1': 'too small', '1048575': 'too small', '-1': 'no size', '1.5G': 'no size',
                  'ten': 'no size', '10 G': 'no size', '0x100000': 'no size', '99999999999999999999': 'no size',
                  '99999999T': 'no size', '1048577': 'not a multiple of the block size', '16000000T': 'too large',
+                 '4096T': 'more blocks than a grid can have',
                  '1100k': '1048576 or 1572864', str((1 << 61) + ZONE + 1): 'too large'}
         for size, says in cases.items():
             with self.subTest(size=size):
