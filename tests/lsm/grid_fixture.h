@@ -32,6 +32,9 @@ struct StoreShape {
   uint32_t cache_blocks_count = 16;
   uint64_t log_blocks_max = 0;
   uint64_t allocation_step = 8 * grid_block_size;
+  uint32_t reads_max = 8;
+  uint32_t writes_max = 4;
+  DeviceQueue* queue = nullptr;
 };
 
 inline std::vector<ZoneOptions> zones_of(const StoreShape& shape) {
@@ -49,8 +52,8 @@ inline GridOptions options_of(const StoreShape& shape) {
   options.blocks_count = shape.blocks_count;
   options.cache_blocks_count = shape.cache_blocks_count;
   options.held_blocks_max = 16;
-  options.reads_max = 8;
-  options.writes_max = 4;
+  options.reads_max = shape.reads_max;
+  options.writes_max = shape.writes_max;
   options.metadata_copies_count = shape.metadata_copies_count;
   options.log_blocks_max = shape.log_blocks_max;
   options.allocation_step = shape.allocation_step;
@@ -99,7 +102,9 @@ Task<Result<void>> serve_grid(Scope& scope, OpenStore& store, GridOpened* found,
 template <class Program, class... Args>
 Task<Result<void>> run_on_store(StoreShape shape, GridOpened* found, Program program, Args... args) {
   const std::vector<ZoneOptions> zones = zones_of(shape);
-  Storage storage = co_await ok(Storage::open(shape.path, zones));
+  StorageOptions storage_options;
+  storage_options.queue = shape.queue;
+  Storage storage = co_await ok(Storage::open(shape.path, zones, storage_options));
   SuperblockCopies superblock(storage, grid_superblock_zone);
   co_await ok(superblock.open(grid_cluster));
   auto grid = Grid::create(storage, grid_zone, options_of(shape));
@@ -125,6 +130,7 @@ class StoreDisk {
   SimFile& file() { return *files_->find(grid_path); }
   SimBackendOptions& options() { return options_; }
   void set_seed(uint64_t seed) { seed_ = seed; }
+  void set_queue(DeviceQueue& queue) { shape_.queue = &queue; }
   void make_unreadable(uint64_t address) {
     for (uint64_t at = 0; at < shape_.block_size; at += 4096) file().make_unreadable(offset_of(address) + at, 4096);
   }
