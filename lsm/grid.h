@@ -240,7 +240,7 @@ class Grid {
   uint64_t trailer_copies_max() const noexcept;
   uint64_t kept_count(ReservePurpose purpose) const noexcept;
   Task<Result<FreeSet::Reservation>> reserve_next(uint64_t count, ReservePurpose purpose);
-  Task<Result<void>> allocate(uint64_t address_end, ReservePurpose purpose);
+  Task<Result<void>> allocate(uint64_t address_end);
   Task<Result<void>> allocate_to(uint64_t address_end);
   void forfeit_now(FreeSet::Reservation&& window) noexcept;
   // grid_checkpoint.cpp
@@ -285,8 +285,7 @@ class Grid {
   std::vector<TrailerCopy> copies_;
   uint64_t trailer_blocks_held_count_ = 0;
   uint64_t log_blocks_held_count_ = 0;
-  uint64_t allocated_end_ = 1;  // addresses below have disk space, for sure
-  uint64_t present_end_ = 1;  // and below here, as far as the size of the file tells
+  uint64_t allocated_end_ = 1;  // addresses below have disk space
 };
 
 }  // namespace spindle

@@ -48,7 +48,6 @@ Result<void> Grid::open_free_set() noexcept {
 Task<Result<void>> Grid::open(CheckpointState state) {
   SPINDLE_ASSERT(!is_open(), "a grid was opened twice");
   fault_ = GridFault();
-  const uint64_t zone_begin = storage_.zone_begin(zone_);
   const uint64_t file_size = storage_.file_size();
   if (state.storage_size > file_size) co_return fail(ErrorCode::end_of_file, "the file ends before its checkpoint");
   co_await ok(read_trailer(trailer_acquired_, state.blocks_acquired));
@@ -59,8 +58,6 @@ Task<Result<void>> Grid::open(CheckpointState state) {
     free_set_.reset();
     co_return fail(ErrorCode::corrupt, "the end of the highest block is not where the checkpoint says");
   }
-  const uint64_t size = file_size > zone_begin ? file_size - zone_begin : 0;
-  present_end_ = std::min(size / options_.block_size, options_.blocks_count) + 1;
   allocated_end_ = free_set_.highest_address_acquired() + 1;
   free_set_.mark_checkpoint_durable();
   co_return Result<void>();

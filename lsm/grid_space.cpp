@@ -57,7 +57,7 @@ Task<Result<FreeSet::Reservation>> Grid::reserve_next(uint64_t count, ReservePur
   const bool is_full = count > free_count || kept > free_count - count;
   if (is_full) co_return fail_errno(ENOSPC, "reserve of blocks: the grid is full");
   const uint64_t end = *free_set_.reservation_end(count + kept);
-  co_await ok(allocate(end, purpose));
+  co_await ok(allocate(end));
   auto reservation = free_set_.reserve(count);
   SPINDLE_ASSERT(reservation.has_value(), "free blocks went while their space was allocated");
   co_return std::move(*reservation);
@@ -70,17 +70,16 @@ Task<Result<void>> Grid::allocate_to(uint64_t address_end) {
   co_return Result<void>();
 }
 
-// In large steps; what is left where there is no room for one. For a checkpoint, space that the file has is taken for
-// allocated where asking again is refused: some file systems want room for the answer.
-Task<Result<void>> Grid::allocate(uint64_t address_end, ReservePurpose purpose) {
+// In large steps; what is left where there is no room for one. After a reopen space is asked for that the file has
+// already, which a full disk does not refuse. Its size says nothing: a crash, or a copy, may have left it without
+// space.
+Task<Result<void>> Grid::allocate(uint64_t address_end) {
   if (address_end <= allocated_end_) co_return Result<void>();
   const uint64_t step = std::max<uint64_t>(options_.allocation_step / options_.block_size, 1);
   const uint64_t generous_end = std::min((address_end + step - 1) / step * step, options_.blocks_count + 1);
   const Result<void> generous = co_await allocate_to(std::max(generous_end, address_end));
   if (generous.has_value() || !is_lack_of_space(generous.error())) co_return generous;
   const Result<void> exact = co_await allocate_to(address_end);
-  const bool is_there = purpose != ReservePurpose::data && address_end <= present_end_;
-  if (!exact.has_value() && is_lack_of_space(exact.error()) && is_there) co_return Result<void>();
   co_return exact;
 }
 

@@ -211,7 +211,7 @@ Task<Result<void>> reserve_behind_forfeit(Scope& scope, OpenStore& store) {
   grid.forfeit(std::move(reservations[0]));
   co_await ok(sleep_for(long_enough));
   REQUIRE(reservations.size() == 2);
-  CHECK(reservations[1].address_begin() == 1);
+  CHECK(reservations[1].window().address_begin() == 1);
   grid.forfeit(std::move(reservations[1]));
   co_return Result<void>();
 }
