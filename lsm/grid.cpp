@@ -310,8 +310,7 @@ Task<Result<void>> Grid::write(BlockLease lease, IoClass io_class) {
   reference.checksum = header.frame.checksum;
   SPINDLE_ASSERT_SLOW(verify_block(lease.memory(), {options_.cluster, reference, header.type}) == BlockFault::none,
                       "a block is written that was not sealed");
-  const bool is_sealed = reinterpret_cast<const MessageHeader&>(header).frame.checksum ==
-                         checksum_of(reinterpret_cast<const MessageHeader&>(header));
+  const bool is_sealed = header.frame.checksum == checksum_of(reinterpret_cast<const MessageHeader&>(header));
   SPINDLE_ASSERT(is_sealed && header.frame.cluster == options_.cluster, "a block is written that was not sealed");
   check_writable(reference.address);
   if (reference.address_second != 0) check_writable(reference.address_second);

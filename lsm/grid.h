@@ -80,7 +80,6 @@ static_assert(std::is_trivially_destructible_v<GridReadOptions>);
 enum class ReservePurpose : uint8_t {
   data,  ///< leaves what the next checkpoint needs
   checkpoint,  ///< may take that: for a log, see log_blocks_max; leaves what the trailers need
-  trailers,  ///< the grid's own
 };
 
 struct GridCounters {
@@ -239,7 +238,7 @@ class Grid {
   // grid_space.cpp
   uint64_t trailer_copies_max() const noexcept;
   uint64_t kept_count(ReservePurpose purpose) const noexcept;
-  Task<Result<FreeSet::Reservation>> reserve_next(uint64_t count, ReservePurpose purpose);
+  Task<Result<FreeSet::Reservation>> reserve_next(uint64_t count, uint64_t kept_count);
   Task<Result<void>> allocate(uint64_t address_end);
   Task<Result<void>> allocate_to(uint64_t address_end);
   void forfeit_now(FreeSet::Reservation&& window) noexcept;

@@ -107,7 +107,7 @@ void Grid::acquire_trailers(FreeSet::Reservation& reservation) noexcept {
 // Room for the largest trailers that there could be, before anything changes; what is not needed goes back.
 Task<Result<GridTrailers>> Grid::write_encoding() {
   const uint32_t copies_count = options_.metadata_copies_count;
-  auto reservation = co_await ok(reserve_next(trailer_copies_max(), ReservePurpose::trailers));
+  auto reservation = co_await ok(reserve_next(trailer_copies_max(), 0));
   is_encoded_ = true;
   const FreeSetEncoded encoded = free_set_.encode(trailer_acquired_.bodies(), trailer_released_.bodies());
   trailer_acquired_.set_size(encoded.acquired_size);

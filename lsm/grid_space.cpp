@@ -26,7 +26,7 @@ Task<Result<Grid::Reservation>> Grid::reserve(uint64_t count, ReservePurpose pur
   co_await ok(no_forfeits_.wait());
   if (has_failed_) co_return fail(ErrorCode::poisoned, "reserve of blocks");
   is_allocating_ = true;
-  auto window = co_await reserve_next(count, purpose);
+  auto window = co_await reserve_next(count, kept_count(purpose));
   is_allocating_ = false;
   for (FreeSet::Reservation& deferred : forfeits_deferred_) forfeit_now(std::move(deferred));
   forfeits_deferred_.clear();
@@ -41,22 +41,20 @@ uint64_t Grid::kept_count(ReservePurpose purpose) const noexcept {
   switch (purpose) {
     case ReservePurpose::data: return held < needed ? needed - held : 0;
     case ReservePurpose::checkpoint: return trailer_copies_max();
-    case ReservePurpose::trailers: return 0;
   }
   return 0;
 }
 
 // Space first, for all that the window spans, and for what a checkpoint needs behind it. Nobody else reserves
 // meanwhile, and what is forfeited is so later: so the window is the same one afterwards.
-Task<Result<FreeSet::Reservation>> Grid::reserve_next(uint64_t count, ReservePurpose purpose) {
+Task<Result<FreeSet::Reservation>> Grid::reserve_next(uint64_t count, uint64_t kept_count) {
   if (free_set_.reservations_count() >= options_.reservations_max) {
     co_return fail(ErrorCode::exhausted, "reservations of a grid");
   }
-  const uint64_t kept = kept_count(purpose);
   const uint64_t free_count = free_set_.unreserved_count();
-  const bool is_full = count > free_count || kept > free_count - count;
+  const bool is_full = count > free_count || kept_count > free_count - count;
   if (is_full) co_return fail_errno(ENOSPC, "reserve of blocks: the grid is full");
-  const uint64_t end = *free_set_.reservation_end(count + kept);
+  const uint64_t end = *free_set_.reservation_end(count + kept_count);
   co_await ok(allocate(end));
   auto reservation = free_set_.reserve(count);
   SPINDLE_ASSERT(reservation.has_value(), "free blocks went while their space was allocated");

@@ -56,8 +56,8 @@ Task<Result<void>> Scrubber::look_at(ReferencedBlock block) {
   co_return judged;
 }
 
-// The reads are over; from the question whether the block is still meant to the healing write nothing else runs, and
-// the guard keeps others from writing until that has ended.
+// The reads are over. The guard keeps others from writing the block until the healing write has ended: so the answer,
+// whether it is still meant, holds that long.
 Task<Result<void>> Scrubber::judge(BlockReport report) {
   const bool has_second = report.reference.address_second != 0;
   const bool is_bad = report.fault != BlockFault::none;
