@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -426,14 +427,27 @@ int main(int argc, char** argv) {
   bool is_smoke = false;
   CLI::App app("What the grid of a store costs on a file system", "spindle-grid-bench");
   app.add_option("--filename", plan.filename, "a file to be made for this, and removed")->capture_default_str();
-  app.add_option("--block-size", plan.block_size, "bytes of a block, a power of two")->capture_default_str();
+  app.add_option("--block-size", plan.block_size, "bytes of a block: a multiple of 4096, up to 64 MiB")
+      ->capture_default_str()
+      ->check([](const std::string& text) {
+        const uint64_t size = std::strtoull(text.c_str(), nullptr, 10);
+        const bool is_size =
+            size >= spindle::block_size_min && size <= spindle::block_size_max && size % spindle::sector_size == 0;
+        return is_size ? std::string() : text + ": no multiple of 4096 up to 64 MiB";
+      });
   app.add_option("--blocks", plan.blocks_count, "blocks to read from; at least 64")
       ->capture_default_str()
       ->check(CLI::Range(64, 1 << 24));
-  app.add_option("--seconds", plan.seconds, "of each measurement")->capture_default_str();
+  app.add_option("--seconds", plan.seconds, "of each measurement")
+      ->capture_default_str()
+      ->check(CLI::Range(0.001, 3600.0));
   app.add_option("--rounds", plan.rounds_count, "of each")->capture_default_str()->check(CLI::Range(1, 1000));
   app.add_flag("--smoke", is_smoke, "shows that it runs");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
   if (is_smoke) {
     plan.filename += ".smoke";
     plan.block_size = 4096;
